@@ -1,0 +1,34 @@
+//! The nouns of Trimtab: goals, recordings, findings, predictions, changes, verdicts.
+//! Pure values. Nothing here does I/O, reads a clock or draws a random number.
+
+mod change;
+mod diagnosis;
+mod finding;
+pub mod fixture;
+mod goal;
+mod latency;
+pub mod metrics;
+mod recording;
+mod spans;
+mod statement;
+mod strings;
+mod trial;
+
+pub use change::{Change, ChangeKind, HttpCall};
+pub use diagnosis::{Diagnosis, EndpointFigures, GoalResult, RecordingFigures, RuleNotRun, SCHEMA_VERSION};
+pub use finding::{
+    CodeRef, Confidence, Evidence, Finding, Grade, Place, Prediction, QuantilePrediction, Remedy, RemedyKind,
+    Severity,
+};
+pub use goal::{Goal, GoalError, GoalMetric, Relation};
+pub use latency::Histogram;
+pub use metrics::{MetricKind, MetricSeries, Point};
+pub use recording::{
+    Environment, ErrorClass, Gap, LatencyCell, Recording, RequestSample, Run, Validity, ValidityIssue,
+};
+pub use spans::{
+    Attribute, PackedValue, ResourceId, SpanFields, SpanKind, SpanRef, SpanStatus, SpanTable, Value,
+};
+pub use statement::{Plan, PlanNode, Statement, TableFigures, WhatIf, WhatIfMethod};
+pub use strings::{Strings, Sym};
+pub use trial::{Design, Judgement, MetricVerdict, Pair, Step, Trial, Verdict};
