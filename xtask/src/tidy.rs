@@ -44,6 +44,7 @@ pub(crate) fn run() -> Result<(), Stop> {
             say::text(&format!("{} files are tidy", sources.len()));
             Ok(())
         }
+        1 => Err(Stop::No("tidy: 1 violation".into())),
         n => Err(Stop::No(format!("tidy: {n} violations"))),
     }
 }

@@ -78,16 +78,28 @@ pub(super) fn check(source: &Source) -> Vec<Violation> {
 }
 
 fn opening(source: &Source) -> Option<Violation> {
-    match source.text.lines().take_while(|line| line.starts_with("//!")).count() {
-        0 => Some(
+    match opening_lines(&source.text) {
+        None => Some(
             source.violation(1, "the file does not open with `//!`: what it is, and what it does not do"),
         ),
-        lines if lines > OPENING_LINES => Some(source.violation(
-            OPENING_LINES + 1,
-            format!("the module opens with {lines} lines of `//!`, the limit is {OPENING_LINES}"),
-        )),
-        _ => None,
+        Some(lines) if lines > OPENING_LINES => Some(
+            source.violation(1, format!("the module opens with {lines} lines, the limit is {OPENING_LINES}")),
+        ),
+        Some(_) => None,
     }
+}
+
+/// Lines of prose in the opening; blank ones and a fenced example do not count. None without an opening.
+fn opening_lines(text: &str) -> Option<usize> {
+    let mut fenced = false;
+    let mut count = None;
+    for line in text.lines().map_while(|line| line.strip_prefix("//!")) {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        let prose = !fenced && !fence && !line.trim().is_empty();
+        count = Some(count.unwrap_or(0) + usize::from(prose));
+    }
+    count
 }
 
 fn banned_words(source: &Source, code: &str) -> Vec<Violation> {
@@ -151,6 +163,8 @@ mod tests {
         assert!(told(check(&source("fn a() {}\n"))).starts_with("shop/src/a.rs:1: the file does not open"));
         assert!(told(check(&source(&"//! A.\n".repeat(7)))).contains("7 lines"));
         assert_eq!(told(check(&source(&"//! A.\n".repeat(6)))), "");
+        let example = format!("//! A.\n//!\n//! ```text\n{}//! ```\n//! B.\n", "//! x\n".repeat(9));
+        assert_eq!(told(check(&source(&example))), "");
     }
 
     #[test]
