@@ -10,6 +10,7 @@ mod latency;
 pub mod metrics;
 mod recording;
 mod spans;
+pub mod sql;
 mod statement;
 mod strings;
 mod trial;
