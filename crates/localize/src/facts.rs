@@ -1,0 +1,164 @@
+//! What all passes before the rules found out, in one place: the only thing that a rule reads.
+
+use crate::critical::Critical;
+use crate::depend::Independent;
+use crate::load::Load;
+use crate::resolve::{Call, Calls};
+use crate::saturation::Saturation;
+use crate::shape::{Endpoint, EndpointId, Group, Shape, ShapeId, Shapes};
+use crate::simulate::Stage;
+use crate::thresholds::Thresholds;
+use crate::tree::{Forest, Node, NodeId, TreeId};
+use crate::{coverage, critical, depend, load, resolve, saturation, shape, tree};
+use model::{Plan, Recording, Statement, Sym};
+
+/// Facts about one recording.
+pub struct Facts<'a> {
+    pub recording: &'a Recording,
+    pub thresholds: &'a Thresholds,
+    /// One trace is judged by itself: no rule asks for several.
+    pub single_trace: bool,
+    pub calls: Calls,
+    pub forest: Forest,
+    pub critical: Critical,
+    pub shapes: Shapes,
+    pub independent: Independent,
+    /// By endpoint, see [`coverage::coverage`].
+    pub coverage: Vec<f64>,
+    pub saturation: Saturation,
+    pub load: Load,
+}
+
+impl<'a> Facts<'a> {
+    /// Runs passes 0 to 6.
+    #[must_use]
+    pub fn gather(recording: &'a Recording, thresholds: &'a Thresholds, single_trace: bool) -> Self {
+        let calls = resolve::resolve(&recording.spans);
+        let forest = tree::plant(&recording.spans, &calls, thresholds);
+        let critical = critical::critical(&forest, thresholds);
+        let shapes = shape::shapes(&forest, &calls, &critical);
+        let independent = depend::learn(&forest, &shapes, thresholds);
+        let coverage = coverage::coverage(&forest, &shapes);
+        let saturation = saturation::saturation(recording);
+        let load = load::join(recording, &forest, &shapes, &calls);
+        let single_trace = single_trace || forest.traces == 1;
+        Self {
+            recording,
+            thresholds,
+            single_trace,
+            calls,
+            forest,
+            critical,
+            shapes,
+            independent,
+            coverage,
+            saturation,
+            load,
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self, sym: Sym) -> &str {
+        self.calls.name(sym)
+    }
+
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> &Node {
+        self.forest.node(node)
+    }
+
+    /// The span of a node, understood.
+    #[must_use]
+    pub fn call(&self, node: NodeId) -> &Call {
+        &self.calls.rows[self.forest.node(node).row as usize]
+    }
+
+    #[must_use]
+    pub fn nodes(&self, group: &Group) -> &[NodeId] {
+        self.shapes.nodes(group)
+    }
+
+    #[must_use]
+    pub fn shape(&self, shape: ShapeId) -> &Shape {
+        self.shapes.shape(shape)
+    }
+
+    #[must_use]
+    pub fn endpoint_of(&self, shape: &Shape) -> &Endpoint {
+        self.shapes.endpoint(shape.endpoint)
+    }
+
+    /// All shapes with their ids, parents before children.
+    pub fn shapes(&self) -> impl Iterator<Item = (ShapeId, &Shape)> {
+        (0..).zip(&self.shapes.all)
+    }
+
+    /// All endpoints with their ids.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
+        (0..).zip(&self.shapes.endpoints)
+    }
+
+    /// Duration of a tree's root, nanoseconds.
+    #[must_use]
+    pub fn root_ns(&self, tree: TreeId) -> i64 {
+        self.forest.root_ns(&self.forest.trees[tree as usize])
+    }
+
+    /// Requests of an endpoint per second of the window; of the load where there is one, else of the traces.
+    #[must_use]
+    pub fn rate_per_s(&self, endpoint: EndpointId) -> f64 {
+        let counted = self.load.endpoints.get(endpoint as usize).map_or(0, |j| j.responses.count());
+        let traced = self.shapes.endpoint(endpoint).trees.len() as u64;
+        counted.max(traced) as f64 / self.seconds()
+    }
+
+    /// Length of the window; of the traces where the run does not say; never below one second.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        let run = self.recording.run.seconds();
+        if run > 0.0 {
+            return run.max(1.0);
+        }
+        let starts = self.forest.trees.iter().map(|t| t.start_ns);
+        let (first, last) = (starts.clone().min().unwrap_or(0), starts.max().unwrap_or(0));
+        ((last - first) as f64 / 1e9).max(1.0)
+    }
+
+    /// The database's figures for a template, if it has seen it.
+    #[must_use]
+    pub fn statement(&self, template: Sym) -> Option<&'a Statement> {
+        let text = self.name(template);
+        self.recording.statements.iter().find(|s| resolve::same_statement(&s.text, text))
+    }
+
+    /// The plan of a template, if one was taken.
+    #[must_use]
+    pub fn plan(&self, template: Sym) -> Option<&'a Plan> {
+        let text = self.name(template);
+        self.recording.plans.iter().find(|p| resolve::same_statement(&p.statement, text))
+    }
+
+    /// Templates from the endpoint to the shape, joined by ` > `.
+    #[must_use]
+    pub fn path(&self, id: ShapeId) -> String {
+        let mut names = Vec::new();
+        let mut at = Some(id);
+        while let Some(shape) = at.map(|id| self.shape(id)) {
+            names.push(self.name(shape.template));
+            at = shape.parent;
+        }
+        names.reverse();
+        names.join(" > ")
+    }
+
+    /// What the simulator needs.
+    #[must_use]
+    pub fn stage(&self) -> Stage<'_> {
+        Stage {
+            forest: &self.forest,
+            shapes: &self.shapes,
+            independent: &self.independent,
+            thresholds: self.thresholds,
+        }
+    }
+}

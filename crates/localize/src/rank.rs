@@ -1,0 +1,206 @@
+//! Pass 9 and 10: candidates into findings. Predicted, the small dropped, one finding per group of calls, the best
+//! first: endpoints with a missed goal, then by time saved for users.
+
+use crate::Options;
+use crate::facts::Facts;
+use crate::predict::{Sample, predict};
+use crate::resolve::hash;
+use crate::rules::Candidate;
+use crate::shape::{EndpointId, ShapeId};
+use hashbrown::HashMap;
+use model::{Evidence, Finding, GoalResult, Prediction, Severity};
+
+/// Version of the fingerprint: changes only when the same defect would be named otherwise.
+const FINGERPRINT_VERSION: &str = "v1";
+const MAX_TRACE_IDS: usize = 10;
+const MAX_SPAN_IDS: usize = 200;
+
+/// A candidate with the name of its rule.
+pub struct Claim {
+    pub rule: &'static str,
+    pub candidate: Candidate,
+}
+
+/// Findings, best first.
+#[must_use]
+pub fn rank(
+    facts: &Facts<'_>,
+    options: &Options<'_>,
+    goals: &[GoalResult],
+    claims: Vec<Claim>,
+) -> Vec<Finding> {
+    let mut ranker = Ranker { facts, options, goals, samples: HashMap::new(), claimed: Vec::new() };
+    let mut ranked: Vec<(Order, Finding)> =
+        claims.into_iter().filter_map(|claim| ranker.judge(claim)).collect();
+    ranked.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut findings: Vec<Finding> = Vec::new();
+    for (_, finding) in ranked {
+        if findings.iter().all(|f| f.fingerprint != finding.fingerprint) {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+/// Smaller is better.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    goal_met: bool,
+    /// Microseconds that all users together are saved in a second, negated.
+    saved_us_per_s: std::cmp::Reverse<i64>,
+    severity: std::cmp::Reverse<Severity>,
+    fingerprint: String,
+}
+
+struct Ranker<'a> {
+    facts: &'a Facts<'a>,
+    options: &'a Options<'a>,
+    goals: &'a [GoalResult],
+    samples: HashMap<EndpointId, Sample>,
+    claimed: Vec<ShapeId>,
+}
+
+impl Ranker<'_> {
+    fn judge(&mut self, claim: Claim) -> Option<(Order, Finding)> {
+        let Claim { rule, candidate } = claim;
+        if self.is_claimed(&candidate) || !self.is_frequent(&candidate) {
+            return None;
+        }
+        let prediction = self.predict(rule, &candidate);
+        if let Some(prediction) = &prediction
+            && self.is_small(prediction)
+        {
+            return None;
+        }
+        self.claimed.extend(&candidate.claims);
+        let goal_met = !self.misses_goal(candidate.endpoint);
+        let severity = self.severity(&candidate, prediction.as_ref(), goal_met);
+        let finding = self.finding(rule, candidate, prediction, severity);
+        let saved = finding.1.as_ref().map_or(0.0, |p| p.gain_ms().max(0.0) * finding.0);
+        let (_, prediction, finding) = (finding.0, finding.1, finding.2);
+        let finding = Finding { prediction, ..finding };
+        #[expect(clippy::cast_possible_truncation, reason = "microseconds per second fit by far")]
+        let order = Order {
+            goal_met,
+            saved_us_per_s: std::cmp::Reverse((saved * 1e3) as i64),
+            severity: std::cmp::Reverse(finding.severity),
+            fingerprint: finding.fingerprint.clone(),
+        };
+        Some((order, finding))
+    }
+
+    /// One group of calls, one finding: also not the group's parts by another rule.
+    fn is_claimed(&self, candidate: &Candidate) -> bool {
+        let shapes = &self.facts.shapes;
+        candidate.claims.iter().any(|c| self.claimed.iter().any(|known| shapes.is_within(*c, *known)))
+    }
+
+    fn is_frequent(&self, candidate: &Candidate) -> bool {
+        let t = self.facts.thresholds;
+        let all = self.facts.shapes.endpoint(candidate.endpoint).trees.len() as f64;
+        let seen = candidate.trees.len() as u64;
+        self.facts.single_trace
+            || candidate.trees.is_empty()
+            || seen >= t.min_traces
+            || seen as f64 >= (t.min_trace_share * all).max(1.0)
+    }
+
+    fn predict(&mut self, rule: &str, candidate: &Candidate) -> Option<Prediction> {
+        let fix = candidate.fix.as_ref()?;
+        let facts = self.facts;
+        let endpoint = candidate.endpoint;
+        let sample = self.samples.entry(endpoint).or_insert_with(|| Sample::take(facts, endpoint));
+        let calibration = self.options.calibration.get(rule).copied().unwrap_or(1.0);
+        predict(facts, endpoint, sample, fix, calibration)
+    }
+
+    fn is_small(&self, prediction: &Prediction) -> bool {
+        let t = self.facts.thresholds;
+        prediction.gain_ms() < (t.min_gain_share * prediction.before_ms).max(t.min_gain_ms)
+    }
+
+    fn misses_goal(&self, endpoint: EndpointId) -> bool {
+        let name = self.facts.load.name(endpoint);
+        let results = self.options.goals.iter().zip(self.goals);
+        results.filter(|(_, r)| r.met == Some(false)).any(|(goal, _)| goal.concerns(name))
+    }
+
+    fn severity(&self, candidate: &Candidate, prediction: Option<&Prediction>, goal_met: bool) -> Severity {
+        let t = self.facts.thresholds;
+        let gain = prediction.map_or(0.0, Prediction::gain_share);
+        let by_gain = if gain >= t.critical_gain_share && !goal_met {
+            Severity::Critical
+        } else if gain >= t.warning_gain_share {
+            Severity::Warning
+        } else {
+            Severity::Info
+        };
+        candidate.severity.map_or(by_gain, |least| least.max(by_gain))
+    }
+
+    fn finding(
+        &self,
+        rule: &str,
+        candidate: Candidate,
+        prediction: Option<Prediction>,
+        severity: Severity,
+    ) -> (f64, Option<Prediction>, Finding) {
+        let facts = self.facts;
+        let endpoint = candidate.endpoint;
+        let name = facts.load.name(endpoint).to_owned();
+        let covered = facts.coverage.get(endpoint as usize).copied().unwrap_or(1.0);
+        let t = facts.thresholds;
+        let limit = if covered < t.min_coverage { t.uncovered_confidence } else { 1.0 };
+        let finding = Finding {
+            rule: rule.to_owned(),
+            severity,
+            fingerprint: fingerprint(facts, rule, &candidate),
+            evidence: self.evidence(&candidate),
+            title: candidate.title,
+            service: candidate.service,
+            endpoint: name,
+            place: candidate.place,
+            calls_per_request: candidate.calls_per_request.map(crate::predict::round),
+            share_of_critical_path: candidate.share_of_critical_path.map(crate::predict::round),
+            prediction: None,
+            remedies: candidate.remedies,
+            confidence: candidate.confidence.clamp(0.0, limit),
+        };
+        (facts.rate_per_s(endpoint), prediction, finding)
+    }
+
+    fn evidence(&self, candidate: &Candidate) -> Evidence {
+        let facts = self.facts;
+        let mut trees = candidate.trees.clone();
+        // Typical first: nearest to the median of those that show it.
+        trees.sort_unstable_by_key(|t| (facts.root_ns(*t), *t));
+        let median = trees.get(trees.len() / 2).map_or(0, |t| facts.root_ns(*t));
+        trees.sort_by_key(|t| ((facts.root_ns(*t) - median).abs(), *t));
+        let ids = trees.iter().take(MAX_TRACE_IDS);
+        let spans = candidate.nodes.iter().take(MAX_SPAN_IDS);
+        let table = &facts.recording.spans;
+        Evidence {
+            lines: candidate.lines.clone(),
+            trace_ids: ids.map(|t| format!("{:032x}", facts.forest.trees[*t as usize].trace_id)).collect(),
+            traces: candidate.trees.len() as u64,
+            traces_of: facts.shapes.endpoint(candidate.endpoint).trees.len() as u64,
+            span_ids: spans
+                .map(|n| format!("{:016x}", table.span_ids[facts.node(*n).row as usize]))
+                .collect(),
+            plan: candidate.plan.clone(),
+        }
+    }
+}
+
+/// Stable over runs: nothing in it depends on times, counts or ids.
+fn fingerprint(facts: &Facts<'_>, rule: &str, candidate: &Candidate) -> String {
+    let endpoint = facts.shapes.endpoint(candidate.endpoint);
+    let path = candidate.shape.map(|s| facts.path(s)).unwrap_or_default();
+    let resource = candidate.place.resource.as_deref().unwrap_or("");
+    let parts = [rule, facts.name(endpoint.service), facts.name(endpoint.template), &path, resource];
+    let mut sum = 0xcbf2_9ce4_8422_2325;
+    for part in parts {
+        sum = hash(&[0xff], hash(part.as_bytes(), sum));
+    }
+    format!("{FINGERPRINT_VERSION}:{sum:016x}")
+}

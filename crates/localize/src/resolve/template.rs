@@ -1,0 +1,180 @@
+//! Texts without their values: what stays the same when the same code runs again.
+//! A template names a call; two calls of one template differ in parameters only.
+
+/// The statement without literals.
+pub(crate) fn statement(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\'' {
+            for c in chars.by_ref() {
+                if c == '\'' {
+                    break;
+                }
+            }
+            out.push('?');
+        } else if c.is_ascii_digit() && !out.ends_with(|p: char| p.is_alphanumeric() || p == '_' || p == '$')
+        {
+            while chars.peek().is_some_and(|c| c.is_ascii_digit() || *c == '.') {
+                chars.next();
+            }
+            out.push('?');
+        } else if c.is_whitespace() {
+            if !out.ends_with(' ') && !out.is_empty() {
+                out.push(' ');
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// Whether a normalised statement has a place for a value.
+pub(crate) fn has_placeholder(template: &str) -> bool {
+    template.contains(['?', '$', '%', ':', '@'])
+}
+
+/// Whether the text held literals, so that it tells its parameters: more than white space differs.
+pub(crate) fn literals_differ(text: &str, template: &str) -> bool {
+    let squeeze = |s: &str| s.bytes().filter(|b| !b.is_ascii_whitespace()).count();
+    squeeze(text) != squeeze(template) || {
+        let quotes = |s: &str| s.bytes().filter(|b| *b == b'?').count();
+        quotes(text) != quotes(template)
+    }
+}
+
+/// A statement for comparing texts of different origin: lower case, no white space, every placeholder as `?`.
+pub(crate) fn bare(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = statement(text).to_ascii_lowercase().chars().collect::<Vec<_>>().into_iter().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '$' | ':' | '@' if chars.peek().is_some_and(char::is_ascii_alphanumeric) => {
+                while chars.peek().is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_') {
+                    chars.next();
+                }
+                out.push('?');
+            }
+            '%' if chars.peek() == Some(&'s') => {
+                chars.next();
+                out.push('?');
+            }
+            c if c.is_whitespace() || matches!(c, '"' | '`' | ';') => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A span's name without the numbers and identifiers that some instrumentations put into it.
+pub(crate) fn name(text: &str) -> String {
+    if !text.bytes().any(|b| b.is_ascii_digit()) {
+        return text.to_owned();
+    }
+    text.split(' ').map(path).collect::<Vec<_>>().join(" ")
+}
+
+/// A path with numbers, UUIDs, hexadecimal and base64-like segments as `{id}`; the query is cut off.
+pub(crate) fn path(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or("");
+    let mut out = String::with_capacity(text.len());
+    for (n, segment) in text.split('/').enumerate() {
+        if n > 0 {
+            out.push('/');
+        }
+        out.push_str(if is_value(segment) { "{id}" } else { segment });
+    }
+    out
+}
+
+/// Host and path of a URL: `stock/stock/{id}`; scheme, port, user and query are dropped.
+pub(crate) fn url(text: &str) -> String {
+    let Some((_, rest)) = text.split_once("://") else { return path(text) };
+    let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(split);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    format!("{host}{}", path(rest))
+}
+
+/// A segment that names one thing of many. Words, versions (`v1`) and file names are none.
+fn is_value(segment: &str) -> bool {
+    let length = segment.len();
+    if segment.is_empty() {
+        return false;
+    }
+    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
+    let is_hex = segment.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    let is_word =
+        segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'%'));
+    digits == length
+        || (is_hex && digits > 0 && length >= 8)
+        || (is_word && digits >= 2 && length >= 16)
+        || (is_word && digits * 2 >= length && length >= 4)
+}
+
+/// A key-value command: verb and the pattern of its first key, `GET user:{id}`.
+pub(crate) fn command(text: &str) -> String {
+    let mut words = text.split_whitespace();
+    let verb = words.next().unwrap_or("").to_ascii_uppercase();
+    let Some(key) = words.next() else { return verb };
+    let mut out = verb;
+    out.push(' ');
+    let mut part = String::new();
+    for c in key.chars() {
+        if matches!(c, ':' | '/' | '.' | '|' | '{' | '}') {
+            push_part(&mut out, &part);
+            part.clear();
+            out.push(c);
+        } else {
+            part.push(c);
+        }
+    }
+    push_part(&mut out, &part);
+    out
+}
+
+fn push_part(out: &mut String, part: &str) {
+    out.push_str(if is_value(part) { "{id}" } else { part });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_that_name_one_of_many_become_id() {
+        for (text, template) in [
+            ("/orders/17/items", "/orders/{id}/items"),
+            ("/users/3fa85f64-5717-4562-b3fc-2c963f66afa6", "/users/{id}"),
+            ("/blobs/deadbeef01", "/blobs/{id}"),
+            ("/t/eyJhbGciOiJIUzI1NiJ9x12", "/t/{id}"),
+            ("/api/v1/feed", "/api/v1/feed"),
+            ("/decade/facade", "/decade/facade"),
+            ("/search?q=17", "/search"),
+            ("", ""),
+        ] {
+            assert_eq!(path(text), template, "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_lose_scheme_port_user_and_query() {
+        assert_eq!(url("http://user:secret@stock:80/stock/7?x=1"), "stock/stock/{id}");
+        assert_eq!(url("https://[::1]:8443/a"), "[::1]/a");
+        assert_eq!(url("/only/7"), "/only/{id}");
+    }
+
+    #[test]
+    fn commands_keep_verb_and_key_pattern() {
+        assert_eq!(command("get user:17:name"), "GET user:{id}:name");
+        assert_eq!(command("PING"), "PING");
+        assert_eq!(command("SET k v"), "SET k");
+        assert_eq!(command(""), "");
+    }
+}

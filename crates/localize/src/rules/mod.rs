@@ -1,0 +1,159 @@
+//! Pass 7: the rules. A rule is one file and one line of [`RULES`]: a pure function from facts to candidates.
+//! It neither predicts, ranks nor drops anything small: it says what it saw and which transforms would mend it.
+
+mod n_plus_one;
+mod slow_dependency;
+
+use crate::facts::Facts;
+use crate::shape::{EndpointId, ShapeId};
+use crate::simulate::Transform;
+use crate::tree::{NodeId, TreeId};
+use model::{CodeRef, Grade, Place, Remedy, Severity};
+
+/// What a rule needs to be able to run at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    Traces,
+    /// Some span says which statement it ran.
+    Statements,
+    /// Figures by the database itself.
+    DatabaseStatements,
+    Plans,
+    /// CPU utilization of the host or of containers.
+    CpuMetrics,
+    PoolMetrics,
+    /// Spans tell the size of bodies.
+    BodySizes,
+    /// A recording to compare with.
+    Baseline,
+}
+
+impl Signal {
+    /// As `rules_not_run` names it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Statements => "statement text on database spans",
+            Self::DatabaseStatements => "statement statistics of the database",
+            Self::Plans => "plans",
+            Self::CpuMetrics => "cpu metrics",
+            Self::PoolMetrics => "pool metrics",
+            Self::BodySizes => "body sizes on spans",
+            Self::Baseline => "a baseline recording",
+        }
+    }
+
+    /// Whether the recording has it.
+    #[must_use]
+    pub fn is_there(self, facts: &Facts<'_>) -> bool {
+        match self {
+            Self::Traces => !facts.shapes.endpoints.is_empty(),
+            Self::Statements => facts.calls.database_spans > facts.calls.without_statement,
+            Self::DatabaseStatements => !facts.recording.statements.is_empty(),
+            Self::Plans => !facts.recording.plans.is_empty(),
+            Self::CpuMetrics => facts.saturation.cpu().is_some(),
+            Self::PoolMetrics => !facts.saturation.pools.is_empty(),
+            Self::BodySizes => facts.shapes.all.iter().any(|s| s.bytes_mean.is_some()),
+            Self::Baseline => false,
+        }
+    }
+}
+
+/// One rule.
+pub struct Rule {
+    /// One of the design's rule names.
+    pub name: &'static str,
+    /// All of these must be there.
+    pub needs: &'static [Signal],
+    /// Why it matters, for the docs: a sentence or two.
+    pub why: &'static str,
+    /// How it decides, for the docs.
+    pub how: &'static str,
+    /// How the gain is predicted, for the docs.
+    pub predicts: &'static str,
+    pub run: fn(&Facts<'_>) -> Vec<Candidate>,
+}
+
+/// Every rule, in order of precedence: a group of calls is claimed by the first that names it.
+pub const RULES: &[Rule] = &[n_plus_one::RULE, slow_dependency::RULE];
+
+/// What a rule saw. The engine predicts, ranks and drops.
+#[derive(Clone)]
+pub struct Candidate {
+    pub endpoint: EndpointId,
+    /// The shape that the finding is about; part of its fingerprint.
+    pub shape: Option<ShapeId>,
+    /// Shapes whose calls the finding explains: a later rule may not claim them again. Empty: claims nothing.
+    pub claims: Vec<ShapeId>,
+    pub title: String,
+    /// The service that must change.
+    pub service: String,
+    pub place: Place,
+    pub calls_per_request: Option<f64>,
+    pub share_of_critical_path: Option<f64>,
+    /// Two or three lines for a person, most telling first.
+    pub lines: Vec<String>,
+    /// Requests that show it, any order, without doubles.
+    pub trees: Vec<TreeId>,
+    /// Calls of one request that belong to it, for drawing.
+    pub nodes: Vec<NodeId>,
+    pub plan: Option<String>,
+    /// `None`: nothing can be predicted; the finding is then for information unless `severity` says more.
+    pub fix: Option<Fix>,
+    pub remedies: Vec<Remedy>,
+    /// 0 to 1.
+    pub confidence: f64,
+    /// At least so severe, whatever is predicted.
+    pub severity: Option<Severity>,
+}
+
+impl Candidate {
+    /// A candidate on a shape, filled with what follows from it: place, service, share, traces.
+    #[must_use]
+    pub fn on_shape(facts: &Facts<'_>, id: ShapeId, title: String) -> Self {
+        let shape = facts.shape(id);
+        let mut trees: Vec<TreeId> = shape.groups.iter().map(|g| g.tree).collect();
+        trees.dedup();
+        let nodes = shape.groups.get(shape.groups.len() / 2).map(|g| facts.nodes(g).to_vec());
+        let template = facts.name(shape.template).to_owned();
+        let first = nodes.as_ref().and_then(|n| n.first());
+        let function: Option<CodeRef> = first.and_then(|n| facts.calls.code(facts.call(*n)).cloned());
+        let place = Place {
+            shape: Some(facts.path(id)),
+            statement: shape.class.is_storage().then_some(template),
+            function,
+            ..Place::default()
+        };
+        Self {
+            endpoint: shape.endpoint,
+            shape: Some(id),
+            claims: vec![id],
+            title,
+            service: facts.name(shape.service).to_owned(),
+            place,
+            calls_per_request: Some(shape.calls as f64 / f64::from(shape.traces.max(1))),
+            share_of_critical_path: Some(shape.path_share),
+            lines: Vec::new(),
+            trees,
+            nodes: nodes.unwrap_or_default(),
+            plan: None,
+            fix: None,
+            remedies: Vec::new(),
+            confidence: 0.8,
+            severity: None,
+        }
+    }
+}
+
+/// What would mend it, as transforms of the recorded requests, and how far that may be trusted.
+#[derive(Clone)]
+pub struct Fix {
+    pub point: Vec<Transform>,
+    /// The least that the fix may bring, and the most.
+    pub least: Vec<Transform>,
+    pub most: Vec<Transform>,
+    pub grade: Grade,
+    /// What is assumed, in a sentence; never empty for grade C.
+    pub assumption: String,
+}

@@ -1,0 +1,67 @@
+//! `slow_dependency`: a large part of the request is one call to another service, or the way to it.
+
+use super::{Candidate, Fix, Rule, Signal};
+use crate::facts::Facts;
+use crate::resolve::Class;
+use crate::shape::{Shape, ShapeId};
+use crate::simulate::{Cost, Transform};
+use model::{Grade, Remedy, RemedyKind};
+
+pub(super) const RULE: Rule = Rule {
+    name: "slow_dependency",
+    needs: &[Signal::Traces],
+    why: "What is waited for elsewhere cannot be mended here, only avoided, shortened or bounded.",
+    how: "Calls of one template to another service hold at least 30 % of the critical path. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work.",
+    predicts: "The calls as fast as their fastest twentieth.",
+    run,
+};
+
+fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    facts
+        .shapes()
+        .filter(|(_, shape)| matches!(shape.class, Class::Http | Class::Rpc))
+        .filter(|(_, shape)| shape.path_share >= facts.thresholds.dependency_share)
+        .map(|(id, shape)| candidate(facts, id, shape))
+        .collect()
+}
+
+fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
+    let callee = facts.shapes.children(id).map(|c| facts.shape(c)).find(|c| c.class == Class::Server);
+    let name = callee.map_or(facts.name(shape.template), |c| facts.name(c.service));
+    let mut candidate = Candidate::on_shape(facts, id, format!("waits for {name}"));
+    candidate.place.resource = Some(name.to_owned());
+    candidate.lines.push(format!(
+        "{:.0} % of the critical path, {:.2} ms a call at the median",
+        shape.path_share * 100.0,
+        shape.duration_p50_ns / 1e6
+    ));
+    if callee.is_some() {
+        let edge = shape.own_share / shape.path_share.max(f64::MIN_POSITIVE);
+        candidate.lines.push(format!(
+            "of it {:.0} % on the way (network, connection, queue), the rest within {name}",
+            edge * 100.0
+        ));
+    }
+    let fastest = shape.duration_p5_ns;
+    let to = |factor: f64| {
+        let to = Cost::Each(std::sync::Arc::new(move |case| case.ns.min(fastest * factor)));
+        vec![Transform::Duration { of: id, to }]
+    };
+    candidate.fix = Some(Fix {
+        point: to(1.0),
+        least: Vec::new(),
+        most: vec![Transform::Duration { of: id, to: Cost::Ns(0.0) }],
+        grade: Grade::C,
+        assumption: "every call is as fast as the fastest twentieth of them is now".to_owned(),
+    });
+    candidate.remedies = vec![Remedy {
+        kind: RemedyKind::Code,
+        text: format!(
+            "cache what {name} answers, ask it beside other work, or bound the wait with a timeout"
+        ),
+        patch: None,
+        undo: None,
+    }];
+    candidate.confidence = 0.6;
+    candidate
+}

@@ -1,0 +1,299 @@
+//! Pass 9, its engine: a request run again with a fix. A request is gaps and calls; a call waits for the siblings
+//! that ended before it began (unless they were seen to be independent), its parent for all of them, and every gap
+//! stays as it was recorded. A fix is a list of transforms; without any, the recorded duration comes out.
+
+use crate::critical::overlap_ns;
+use crate::depend::Independent;
+use crate::shape::{NO_SHAPE, ShapeId, Shapes};
+use crate::thresholds::Thresholds;
+use crate::tree::{Forest, NONE, NodeId, TreeId};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// What a new duration may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub node: NodeId,
+    /// The recorded time: of the call, or its own time where that is what changes.
+    pub ns: f64,
+    /// Calls of the group, and which of them this is, from 0.
+    pub calls: usize,
+    pub position: usize,
+    /// Longest recorded call of the group.
+    pub longest_ns: f64,
+}
+
+/// A new duration, nanoseconds; below 0 counts as 0.
+#[derive(Clone)]
+pub enum Cost {
+    Ns(f64),
+    /// The recorded time, so many times.
+    Times(f64),
+    /// The recorded time less so many nanoseconds.
+    Less(f64),
+    /// Anything else.
+    Each(Arc<dyn Fn(&Case) -> f64 + Send + Sync>),
+}
+
+impl Cost {
+    /// A batch of N: `round_trip + service + marginal * (N - 1) * service`.
+    #[must_use]
+    pub fn batch(round_trip_ns: f64, service_ns: f64, marginal: f64) -> Self {
+        Self::Each(Arc::new(move |case| {
+            round_trip_ns + service_ns + marginal * (case.calls.max(1) - 1) as f64 * service_ns
+        }))
+    }
+
+    fn of(&self, case: &Case) -> f64 {
+        let ns = match self {
+            Self::Ns(ns) => *ns,
+            Self::Times(factor) => case.ns * factor,
+            Self::Less(ns) => case.ns - ns,
+            Self::Each(function) => function(case),
+        };
+        ns.max(0.0)
+    }
+}
+
+/// One part of a fix, on every call of a shape. Transforms of one fix are applied in order.
+#[derive(Clone)]
+pub enum Transform {
+    /// Each call, with all below it, takes so long. 0 and a queue's price for work that is deferred.
+    Duration { of: ShapeId, to: Cost },
+    /// The calls are gone; of the gap before each, this share stays (row by row work on the results).
+    Drop { of: ShapeId, gap_kept: f64 },
+    /// The calls of a group become its first one, which takes so long; of the gaps before the others, this share stays.
+    Merge { of: ShapeId, to: Cost, gap_kept: f64 },
+    /// Calls of these shapes below one parent start together with the first of them, each `dispatch_ns` after the
+    /// one before, and take `stretch` times as long.
+    Parallel { of: Vec<ShapeId>, dispatch_ns: f64, stretch: f64 },
+    /// The calls' own time, what no child covers, becomes so long. On a call with its server below it: the edge.
+    Own { of: ShapeId, to: Cost },
+}
+
+/// What the trees are made of, for running them again.
+#[derive(Clone, Copy)]
+pub struct Stage<'a> {
+    pub forest: &'a Forest,
+    pub shapes: &'a Shapes,
+    pub independent: &'a Independent,
+    pub thresholds: &'a Thresholds,
+}
+
+/// Runs trees again; holds the buffers.
+pub struct Simulator<'a> {
+    stage: Stage<'a>,
+    edits: Vec<Edit>,
+    new_ns: Vec<f64>,
+    starts: Vec<f64>,
+    latest: Vec<Latest>,
+    open: BinaryHeap<Reverse<(i64, NodeId)>>,
+}
+
+/// What a fix does to one node.
+#[derive(Clone, Copy)]
+struct Edit {
+    /// New duration with all below; NaN: as its children demand.
+    leaf_ns: f64,
+    /// Share of the gap before it that stays.
+    gap: f64,
+    /// Factor on its own time.
+    own: f64,
+    /// Starts so long after this sibling.
+    beside: NodeId,
+    after_ns: f64,
+    stretch: f64,
+}
+
+const KEEP: Edit = Edit { leaf_ns: f64::NAN, gap: 1.0, own: 1.0, beside: NONE, after_ns: 0.0, stretch: 1.0 };
+
+/// Of the children seen so far that have ended: by shape, the latest end as recorded and as simulated.
+#[derive(Clone, Copy)]
+struct Latest {
+    shape: ShapeId,
+    was: i64,
+    is: f64,
+}
+
+impl<'a> Simulator<'a> {
+    #[must_use]
+    pub fn new(stage: Stage<'a>) -> Self {
+        Self {
+            stage,
+            edits: Vec::new(),
+            new_ns: Vec::new(),
+            starts: Vec::new(),
+            latest: Vec::new(),
+            open: BinaryHeap::new(),
+        }
+    }
+
+    /// The root's duration with the fix, nanoseconds.
+    pub fn root_ns(&mut self, tree: TreeId, fix: &[Transform]) -> f64 {
+        let (root, end) = {
+            let tree = &self.stage.forest.trees[tree as usize];
+            (tree.root, tree.end)
+        };
+        let nodes = (end - root) as usize;
+        self.edits.clear();
+        self.edits.resize(nodes, KEEP);
+        for transform in fix {
+            self.apply(tree, root, transform);
+        }
+        self.new_ns.clear();
+        self.new_ns.resize(nodes, 0.0);
+        self.starts.clear();
+        self.starts.resize(nodes, 0.0);
+        for node in (root..end).rev() {
+            self.new_ns[(node - root) as usize] = self.duration(node, root);
+        }
+        self.new_ns[0]
+    }
+
+    fn apply(&mut self, tree: TreeId, root: NodeId, transform: &Transform) {
+        let shapes = self.stage.shapes;
+        match transform {
+            Transform::Duration { of, to } => self.each(tree, *of, |sim, case| {
+                sim.edits[(case.node - root) as usize].leaf_ns = to.of(&case);
+            }),
+            Transform::Drop { of, gap_kept } => self.each(tree, *of, |sim, case| {
+                let edit = &mut sim.edits[(case.node - root) as usize];
+                (edit.leaf_ns, edit.gap) = (0.0, *gap_kept);
+            }),
+            Transform::Merge { of, to, gap_kept } => self.each(tree, *of, |sim, case| {
+                let edit = &mut sim.edits[(case.node - root) as usize];
+                if case.position == 0 {
+                    edit.leaf_ns = to.of(&case);
+                } else {
+                    (edit.leaf_ns, edit.gap) = (0.0, *gap_kept);
+                }
+            }),
+            Transform::Own { of, to } => self.each(tree, *of, |sim, case| {
+                let own = sim.own_ns(case.node);
+                let new = to.of(&Case { ns: own, ..case });
+                sim.edits[(case.node - root) as usize].own = if own > 0.0 { new / own } else { 1.0 };
+            }),
+            Transform::Parallel { of, dispatch_ns, stretch } => {
+                let mut nodes: Vec<NodeId> = Vec::new();
+                for shape in of {
+                    for group in groups_of(shapes, *shape, tree) {
+                        nodes.extend(shapes.nodes(group));
+                    }
+                }
+                self.side_by_side(&mut nodes, root, *dispatch_ns, *stretch);
+            }
+        }
+    }
+
+    fn side_by_side(&mut self, nodes: &mut [NodeId], root: NodeId, dispatch_ns: f64, stretch: f64) {
+        let forest = self.stage.forest;
+        nodes.sort_unstable_by_key(|n| (forest.node(*n).parent, forest.node(*n).start_ns, *n));
+        for siblings in nodes.chunk_by(|a, b| forest.node(*a).parent == forest.node(*b).parent) {
+            for (n, node) in siblings.iter().enumerate() {
+                let edit = &mut self.edits[(node - root) as usize];
+                edit.stretch = stretch;
+                if n > 0 {
+                    (edit.beside, edit.after_ns) = (siblings[0], n as f64 * dispatch_ns);
+                }
+            }
+        }
+    }
+
+    /// Visits each call of a shape in a tree.
+    fn each(&mut self, tree: TreeId, shape: ShapeId, mut visit: impl FnMut(&mut Self, Case)) {
+        let Stage { shapes, forest, .. } = self.stage;
+        for group in groups_of(shapes, shape, tree) {
+            let nodes = shapes.nodes(group);
+            let durations = nodes.iter().map(|n| forest.node(*n).duration_ns());
+            let longest_ns = durations.max().unwrap_or(0) as f64;
+            for (position, &node) in nodes.iter().enumerate() {
+                let ns = forest.node(node).duration_ns() as f64;
+                visit(self, Case { node, ns, calls: nodes.len(), position, longest_ns });
+            }
+        }
+    }
+
+    /// A node's time that no child covers.
+    fn own_ns(&self, id: NodeId) -> f64 {
+        let forest = self.stage.forest;
+        let node = forest.node(id);
+        let (mut covered, mut until) = (0, node.start_ns);
+        for child in forest.children(id).map(|c| forest.node(c)).filter(|c| !c.detached) {
+            covered += (child.end_ns - child.start_ns.max(until)).max(0);
+            until = until.max(child.end_ns);
+        }
+        (node.duration_ns() - covered).max(0) as f64
+    }
+
+    /// New duration of a node whose children have theirs.
+    fn duration(&mut self, id: NodeId, root: NodeId) -> f64 {
+        let Stage { forest, shapes, independent, thresholds } = self.stage;
+        let edit = self.edits[(id - root) as usize];
+        if !edit.leaf_ns.is_nan() {
+            return edit.leaf_ns * edit.stretch;
+        }
+        let node = forest.node(id);
+        let overlap = overlap_ns(node.duration_ns(), thresholds);
+        self.latest.clear();
+        self.open.clear();
+        let (mut last_was, mut last_is) = (node.start_ns, 0.0_f64);
+        for child in forest.children(id) {
+            let this = forest.node(child);
+            if this.detached {
+                continue;
+            }
+            while let Some(&Reverse((end, sibling))) = self.open.peek() {
+                if end > this.start_ns.saturating_add(overlap) {
+                    break;
+                }
+                self.open.pop();
+                let at = (sibling - root) as usize;
+                note(
+                    &mut self.latest,
+                    shapes.of_node[sibling as usize],
+                    end,
+                    self.starts[at] + self.new_ns[at],
+                );
+            }
+            let own_edit = self.edits[(child - root) as usize];
+            let shape = shapes.of_node[child as usize];
+            let start = if own_edit.beside == NONE {
+                let (was, is) = anchor(&self.latest, shape, independent).unwrap_or((node.start_ns, 0.0));
+                is + (this.start_ns - was) as f64 * own_edit.gap * edit.own
+            } else {
+                self.starts[(own_edit.beside - root) as usize] + own_edit.after_ns
+            };
+            let at = (child - root) as usize;
+            self.starts[at] = start;
+            last_was = last_was.max(this.end_ns);
+            last_is = last_is.max(start + self.new_ns[at]);
+            self.open.push(Reverse((this.end_ns, child)));
+        }
+        let tail = (node.end_ns - last_was) as f64 * edit.own;
+        (last_is + tail).max(0.0) * edit.stretch
+    }
+}
+
+fn groups_of(shapes: &Shapes, shape: ShapeId, tree: TreeId) -> &[crate::shape::Group] {
+    let Some(shape) = shapes.all.get(shape as usize) else { return &[] };
+    let from = shape.groups.partition_point(|g| g.tree < tree);
+    let length = shape.groups[from..].partition_point(|g| g.tree == tree);
+    &shape.groups[from..from + length]
+}
+
+fn note(latest: &mut Vec<Latest>, shape: ShapeId, was: i64, is: f64) {
+    match latest.iter_mut().find(|l| l.shape == shape) {
+        Some(known) => (known.was, known.is) = (known.was.max(was), known.is.max(is)),
+        None => latest.push(Latest { shape, was, is }),
+    }
+}
+
+/// When the last sibling ended that a call of this shape may wait for, as recorded and as simulated.
+fn anchor(latest: &[Latest], shape: ShapeId, independent: &Independent) -> Option<(i64, f64)> {
+    latest
+        .iter()
+        .filter(|l| shape == NO_SHAPE || !independent.holds(l.shape, shape))
+        .map(|l| (l.was, l.is))
+        .reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
+}

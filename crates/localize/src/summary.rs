@@ -1,0 +1,76 @@
+//! The recording's own figures, and what it could not show.
+
+use crate::facts::Facts;
+use crate::goals::{error_share, quantile_ms};
+use crate::predict::round;
+use model::{EndpointFigures, Gap, RecordingFigures};
+
+/// Endpoints by name, with their figures.
+#[must_use]
+pub(crate) fn recording(facts: &Facts<'_>) -> RecordingFigures {
+    let run = &facts.recording.run;
+    let mut endpoints: Vec<EndpointFigures> = facts
+        .endpoints()
+        .map(|(id, endpoint)| {
+            let load = &facts.load.endpoints[id as usize];
+            let traces = endpoint.trees.len() as u64;
+            EndpointFigures {
+                endpoint: load.name.clone(),
+                service: facts.name(endpoint.service).to_owned(),
+                requests: if load.responses.is_empty() { traces } else { load.responses.count() },
+                rate_per_s: round(facts.rate_per_s(id)),
+                p50_ms: round(quantile_ms(facts, id, 0.5)),
+                p95_ms: round(quantile_ms(facts, id, 0.95)),
+                p99_ms: round(quantile_ms(facts, id, 0.99)),
+                error_share: round(error_share(facts, id)),
+                traces,
+                coverage: facts.coverage.get(id as usize).map(|c| round(*c)),
+            }
+        })
+        .collect();
+    endpoints.sort_by(|a, b| (&a.endpoint, &a.service).cmp(&(&b.endpoint, &b.service)));
+    RecordingFigures {
+        id: run.id.clone(),
+        start_ns: run.start_ns,
+        end_ns: run.end_ns,
+        spans: facts.recording.spans.len() as u64,
+        traces: facts.forest.traces,
+        endpoints,
+        validity: run.validity.clone(),
+    }
+}
+
+/// What was unusable in the spans.
+#[must_use]
+pub(crate) fn gaps(facts: &Facts<'_>) -> Vec<Gap> {
+    let seen = facts.forest.ingest;
+    let mut gaps = Vec::new();
+    let mut add = |count: u64, what: &str, hint: &str| {
+        if count > 0 {
+            gaps.push(Gap::new("traces", format!("{count} {what}"), hint));
+        }
+    };
+    add(
+        seen.orphans,
+        "spans name a parent that was not received; what lies below them is not judged",
+        "check that every service exports to the same place, and that no span processor drops spans",
+    );
+    add(seen.cycles, "spans were their own ancestors", "check the propagation of span ids");
+    add(
+        seen.negative_durations,
+        "spans end before they start; they count as 0 ms",
+        "check the clock that the instrumentation reads",
+    );
+    add(seen.missing_times, "spans have no start time", "check the exporter");
+    add(
+        facts.shapes.unshaped,
+        "spans were not told apart: names or statements hold values that are not recognised",
+        "keep values out of span names; send statements with placeholders",
+    );
+    add(
+        facts.calls.without_statement,
+        "database spans do not tell their statement",
+        "let the instrumentation send db.query.text (or db.statement)",
+    );
+    gaps
+}

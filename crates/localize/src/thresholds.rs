@@ -1,0 +1,162 @@
+//! Every number that a pass or a rule decides by, in one table, with unit and source.
+//! Nothing else in this crate holds a threshold.
+
+/// The thresholds; `Default` is the table. Sources: the detectors of Sentry, Coroot, Digma and perf-sentinel where
+/// one is named, else measured on the public traces of `testdata` or chosen and open to calibration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thresholds {
+    /// A finding needs this many traces ...
+    pub min_traces: u64,
+    /// ... or this share of its endpoint's traces.
+    pub min_trace_share: f64,
+    /// A predicted gain below this share of the endpoint's p95 is dropped ...
+    pub min_gain_share: f64,
+    /// ... as is one below this, milliseconds; the larger of both counts.
+    pub min_gain_ms: f64,
+    /// From this gain (share of p95) on a finding is a warning.
+    pub warning_gain_share: f64,
+    /// From this gain on, and where a goal of the endpoint is missed, it is critical.
+    pub critical_gain_share: f64,
+    /// Below this share of root time explained by children, an endpoint is not observable.
+    pub min_coverage: f64,
+    /// Confidence of any finding on an endpoint that is not observable is at most this.
+    pub uncovered_confidence: f64,
+    /// A root without children and shorter than this, milliseconds, needs no explaining.
+    pub unexplained_floor_ms: f64,
+
+    /// A child that overruns its parent by more than this, milliseconds, and more than
+    /// [`Self::overlap_share`] is a detached tail (same service) or skew (other service).
+    pub overrun_ms: f64,
+    /// Siblings that overlap by no more than this share of their parent still count as one after the other (CRISP).
+    pub overlap_share: f64,
+    /// ... but by no more than this, milliseconds.
+    pub overlap_ms: f64,
+
+    /// N+1: calls of one shape in one handling of a request (Sentry: 5).
+    pub n_plus_one_calls: u32,
+    /// N+1: share of the endpoint's traces that have so many.
+    pub n_plus_one_trace_share: f64,
+    /// A batch of N takes `r + s + this * (N - 1) * s`, until calibrated.
+    pub batch_marginal: f64,
+    /// Share of the gaps between calls that a batched form saves.
+    pub batch_gap_saved: f64,
+    /// Repeated subtree: repetitions of an inner span (AppSignal: 3).
+    pub repeated_subtree_calls: u32,
+    /// Redundant: same template and same parameters within a request.
+    pub redundant_calls: u32,
+    /// Uncached read: share of calls that repeat an earlier key within the time to live.
+    pub cache_hit_ratio: f64,
+    /// Time to live assumed for a proposed cache, seconds.
+    pub cache_ttl_s: f64,
+    /// Entries assumed for a proposed cache.
+    pub cache_entries: usize,
+    /// Time of a hit in a local cache, milliseconds.
+    pub cache_hit_ms: f64,
+    /// Serial: siblings never overlap in at least this share of traces.
+    pub serial_trace_share: f64,
+    /// Serial: at most this share of the first call's time lies between two calls.
+    pub serial_gap_share: f64,
+    /// Time to start one more call beside another, milliseconds.
+    pub dispatch_ms: f64,
+    /// Slow query: mean time within the database, milliseconds.
+    pub slow_query_ms: f64,
+    /// Missing index: the what-if cost must fall at least so many times.
+    pub index_cost_ratio: f64,
+    /// Missing index: share of the statement in all database time.
+    pub index_time_share: f64,
+    /// No indexed read is predicted to be faster than this, milliseconds.
+    pub index_floor_ms: f64,
+    /// Over-fetch: rows that one call returns.
+    pub over_fetch_rows: f64,
+    /// Large payload: bytes of a body.
+    pub payload_bytes: f64,
+    /// Large payload: share of the latency that goes with the size.
+    pub payload_share: f64,
+    /// Slow dependency: share of the critical path in one callee or its edge.
+    pub dependency_share: f64,
+    /// CPU self time: share of the critical path without any child.
+    pub self_time_share: f64,
+    /// Pool: p95 of the wait for a connection, milliseconds (perf-sentinel, Coroot: 10).
+    pub pool_wait_ms: f64,
+    /// Pool: share of the critical path spent on waiting.
+    pub pool_wait_share: f64,
+    /// Connection per request: connects per request.
+    pub connects_per_request: f64,
+    /// Deferrable: share of the critical path in a call that the reply does not need.
+    pub deferrable_share: f64,
+    /// Time to hand work to a queue in the process, milliseconds.
+    pub enqueue_ms: f64,
+    /// Unbatched writes: writes of one shape over all requests, per second.
+    pub unbatched_writes_per_s: f64,
+
+    /// A CPU (host or container limit) is saturated from this utilization on.
+    pub cpu_saturated: f64,
+    /// From this utilization of a resource on, queueing is added to the prediction (measured: re-simulation alone
+    /// was 35 to 82 % off in 6 of 7 CPU-contention faults).
+    pub load_model_from: f64,
+    /// No queueing formula is trusted above this utilization.
+    pub load_model_cap: f64,
+    /// Run-queue wait, seconds per second and CPU, that tells saturation where utilization is not known.
+    pub run_queue_per_cpu: f64,
+
+    /// Against a baseline: growth of a service's own time per request, in standard errors ...
+    pub differential_sigma: f64,
+    /// ... and as share of the baseline.
+    pub differential_growth: f64,
+    /// Against a baseline: growth of a service's CPU that counts, as ratio.
+    pub differential_cpu_ratio: f64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            min_traces: 3,
+            min_trace_share: 0.01,
+            min_gain_share: 0.03,
+            min_gain_ms: 5.0,
+            warning_gain_share: 0.10,
+            critical_gain_share: 0.30,
+            min_coverage: 0.70,
+            uncovered_confidence: 0.5,
+            unexplained_floor_ms: 5.0,
+            overrun_ms: 0.5,
+            overlap_share: 0.01,
+            overlap_ms: 1.0,
+            n_plus_one_calls: 5,
+            n_plus_one_trace_share: 0.5,
+            batch_marginal: 0.3,
+            batch_gap_saved: 0.5,
+            repeated_subtree_calls: 3,
+            redundant_calls: 2,
+            cache_hit_ratio: 0.3,
+            cache_ttl_s: 30.0,
+            cache_entries: 10_000,
+            cache_hit_ms: 0.02,
+            serial_trace_share: 0.95,
+            serial_gap_share: 0.2,
+            dispatch_ms: 0.2,
+            slow_query_ms: 10.0,
+            index_cost_ratio: 3.0,
+            index_time_share: 0.05,
+            index_floor_ms: 0.05,
+            over_fetch_rows: 200.0,
+            payload_bytes: 100_000.0,
+            payload_share: 0.10,
+            dependency_share: 0.30,
+            self_time_share: 0.30,
+            pool_wait_ms: 10.0,
+            pool_wait_share: 0.10,
+            connects_per_request: 0.5,
+            deferrable_share: 0.10,
+            enqueue_ms: 0.5,
+            unbatched_writes_per_s: 20.0,
+            cpu_saturated: 0.8,
+            load_model_from: 0.7,
+            load_model_cap: 0.98,
+            run_queue_per_cpu: 0.5,
+            differential_sigma: 3.0,
+            differential_growth: 0.2,
+            differential_cpu_ratio: 1.5,
+        }
+    }
+}

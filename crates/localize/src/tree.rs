@@ -1,0 +1,484 @@
+//! Pass 1: spans into trees, repaired so that every later pass may trust them: one root a tree, no cycles, children
+//! within their parents unless detached, times from the root's start. What had to be mended is counted.
+
+use crate::resolve::{Call, Calls, Class};
+use crate::thresholds::Thresholds;
+use model::SpanTable;
+
+/// The position of a node in [`Forest::nodes`].
+pub type NodeId = u32;
+/// The position of a tree in [`Forest::trees`].
+pub type TreeId = u32;
+/// No node.
+pub const NONE: NodeId = u32::MAX;
+
+/// A span in its tree. Children follow their parent directly, ordered by start.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    /// Row of the span table.
+    pub row: u32,
+    /// [`NONE`] for a root.
+    pub parent: NodeId,
+    /// One past the last node below it.
+    pub subtree_end: NodeId,
+    /// Nanoseconds after the root's start, aligned and clamped.
+    pub start_ns: i64,
+    pub end_ns: i64,
+    pub class: Class,
+    /// Its parent did not wait for it: it ended after the parent did, in the same process.
+    pub detached: bool,
+}
+
+impl Node {
+    #[must_use]
+    pub fn duration_ns(&self) -> i64 {
+        self.end_ns - self.start_ns
+    }
+}
+
+/// One root with all below it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tree {
+    pub trace_id: u128,
+    /// The root; its `subtree_end` ends the tree.
+    pub root: NodeId,
+    pub end: NodeId,
+    /// When the root started, Unix nanoseconds.
+    pub start_ns: u64,
+    /// The root named a parent that is not there, and is not the entry of a service.
+    pub orphan: bool,
+}
+
+/// What was unusable or had to be mended, in spans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ingest {
+    pub orphans: u64,
+    pub cycles: u64,
+    pub negative_durations: u64,
+    pub missing_times: u64,
+    pub duplicates: u64,
+    pub joined_halves: u64,
+    pub adopted: u64,
+    pub realigned: u64,
+    pub clamped: u64,
+    pub detached: u64,
+}
+
+/// All trees, by start of their roots.
+#[derive(Default)]
+pub struct Forest {
+    pub nodes: Vec<Node>,
+    pub trees: Vec<Tree>,
+    pub ingest: Ingest,
+    pub traces: u64,
+}
+
+impl Forest {
+    /// The nodes directly below one.
+    pub fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let end = self.nodes[node as usize].subtree_end;
+        let mut at = node + 1;
+        std::iter::from_fn(move || {
+            let child = at;
+            (child < end).then(|| {
+                at = self.nodes[child as usize].subtree_end;
+                child
+            })
+        })
+    }
+
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    /// Duration of a tree's root.
+    #[must_use]
+    pub fn root_ns(&self, tree: &Tree) -> i64 {
+        self.nodes[tree.root as usize].duration_ns()
+    }
+
+    /// The nearest entry of a service at or above a node, else the root.
+    #[must_use]
+    pub fn entry(&self, mut node: NodeId) -> NodeId {
+        loop {
+            let this = &self.nodes[node as usize];
+            if this.class == Class::Server || this.parent == NONE {
+                return node;
+            }
+            node = this.parent;
+        }
+    }
+}
+
+/// Trees of a table whose rows were resolved.
+#[must_use]
+pub fn plant(table: &SpanTable, calls: &Calls, thresholds: &Thresholds) -> Forest {
+    let mut order: Vec<(u128, u32)> =
+        table.trace_ids.iter().zip(0..).map(|(trace, row)| (*trace, row)).collect();
+    order.sort_unstable();
+    let mut nursery = Nursery { table, calls, thresholds, forest: Forest::default(), spans: Vec::new() };
+    nursery.forest.nodes.reserve(table.len());
+    for trace in order.chunk_by(|a, b| a.0 == b.0) {
+        nursery.trace(trace);
+    }
+    let mut forest = nursery.forest;
+    let Forest { trees, nodes, .. } = &mut forest;
+    trees.sort_unstable_by_key(|t| (t.start_ns, t.trace_id, nodes[t.root as usize].row));
+    forest
+}
+
+/// A span of the trace at hand. Times are nanoseconds after the trace's first start.
+#[derive(Clone, Copy)]
+struct Local {
+    row: u32,
+    id: u64,
+    parent_id: u64,
+    start: i64,
+    end: i64,
+    parent: u32,
+    class: Class,
+    class_sent: bool,
+    has_children: bool,
+    missing_parent: bool,
+    dead: bool,
+    detached: bool,
+}
+
+struct Nursery<'a> {
+    table: &'a SpanTable,
+    calls: &'a Calls,
+    thresholds: &'a Thresholds,
+    forest: Forest,
+    spans: Vec<Local>,
+}
+
+impl Nursery<'_> {
+    fn trace(&mut self, rows: &[(u128, u32)]) {
+        let Some(&(trace_id, _)) = rows.first() else { return };
+        self.forest.traces += 1;
+        let base = self.gather(rows);
+        self.link();
+        self.break_cycles();
+        self.infer_classes();
+        let children = self.adopt_covered();
+        for root in 0..self.spans.len() {
+            if self.spans[root].parent == NONE && !self.spans[root].dead {
+                self.grow(root, &children, trace_id, base);
+            }
+        }
+    }
+
+    fn call(&self, local: &Local) -> &Call {
+        &self.calls.rows[local.row as usize]
+    }
+
+    /// The trace's spans with plain times; returns the Unix time that they count from.
+    fn gather(&mut self, rows: &[(u128, u32)]) -> u64 {
+        let table = self.table;
+        let starts = rows.iter().map(|r| table.starts_ns[r.1 as usize]).filter(|start| *start > 0);
+        let base = starts.min().unwrap_or(0);
+        self.spans.clear();
+        for &(_, row) in rows {
+            let at = row as usize;
+            let (start, duration) = (table.starts_ns[at], table.durations_ns[at]);
+            if duration < 0 {
+                self.forest.ingest.negative_durations += 1;
+            }
+            if start == 0 {
+                self.forest.ingest.missing_times += 1;
+            }
+            let start = i64::try_from(start.saturating_sub(base)).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+            let call = &self.calls.rows[at];
+            self.spans.push(Local {
+                row,
+                id: table.span_ids[at],
+                parent_id: table.parent_ids[at],
+                start,
+                end: start + duration.clamp(0, i64::MAX / 4),
+                parent: NONE,
+                class: call.class,
+                class_sent: call.class_sent,
+                has_children: false,
+                missing_parent: false,
+                dead: false,
+                detached: false,
+            });
+        }
+        base
+    }
+
+    /// Parents by id: halves of a Zipkin pair joined, copies dropped, missing parents marked.
+    fn link(&mut self) {
+        let mut index: Vec<(u64, u32)> = self.spans.iter().zip(0..).map(|(s, at)| (s.id, at)).collect();
+        index.sort_unstable();
+        let mut halves: Vec<(u32, u32)> = Vec::new();
+        for same in index.chunk_by(|a, b| a.0 == b.0 && a.0 != 0) {
+            if same.len() > 1 {
+                self.settle_shared_id(same, &mut halves);
+            }
+        }
+        for at in 0..self.spans.len() {
+            let span = self.spans[at];
+            if span.dead || span.parent != NONE || span.parent_id == 0 {
+                continue;
+            }
+            let first = index.partition_point(|(id, _)| *id < span.parent_id);
+            let candidates = index[first..].iter().take_while(|(id, _)| *id == span.parent_id).map(|c| c.1);
+            match self.choose_parent(at, candidates) {
+                Some(parent) => self.spans[at].parent = parent,
+                None => self.spans[at].missing_parent = true,
+            }
+        }
+        for (client, server) in halves {
+            self.spans[server as usize].parent = client;
+        }
+        for at in 0..self.spans.len() {
+            if let Some(parent) =
+                self.spans.get(self.spans[at].parent as usize).map(|_| self.spans[at].parent)
+            {
+                self.spans[parent as usize].has_children = true;
+            }
+        }
+    }
+
+    /// Spans that share an id: a client and its server (Zipkin) are parent and child, equal spans are copies.
+    fn settle_shared_id(&mut self, same: &[(u64, u32)], halves: &mut Vec<(u32, u32)>) {
+        for (n, &(_, later)) in same.iter().enumerate() {
+            for &(_, earlier) in &same[..n] {
+                let (a, b) = (self.spans[earlier as usize], self.spans[later as usize]);
+                if a.dead || b.dead {
+                    continue;
+                }
+                if (a.class == Class::Server) != (b.class == Class::Server) {
+                    let pair = if b.class == Class::Server { (earlier, later) } else { (later, earlier) };
+                    halves.push(pair);
+                    self.forest.ingest.joined_halves += 1;
+                } else if a.start == b.start && a.end == b.end && a.class == b.class {
+                    self.spans[later as usize].dead = true;
+                    self.forest.ingest.duplicates += 1;
+                }
+            }
+        }
+    }
+
+    /// Of several spans with the parent's id, the one in the child's own service, servers before clients.
+    fn choose_parent(&self, child: usize, candidates: impl Iterator<Item = u32>) -> Option<u32> {
+        let own = self.call(&self.spans[child]).service;
+        candidates.filter(|c| *c as usize != child && !self.spans[*c as usize].dead).max_by_key(|c| {
+            let span = &self.spans[*c as usize];
+            (self.call(span).service == own, span.class == Class::Server, std::cmp::Reverse(span.row))
+        })
+    }
+
+    fn break_cycles(&mut self) {
+        let mut visited = vec![0_u32; self.spans.len()];
+        for at in 0..self.spans.len() {
+            let stamp = u32::try_from(at).unwrap_or(0) + 1;
+            let mut walker = at;
+            while visited[walker] == 0 {
+                visited[walker] = stamp;
+                let parent = self.spans[walker].parent;
+                if parent == NONE {
+                    break;
+                }
+                if visited[parent as usize] == stamp {
+                    self.spans[walker].parent = NONE;
+                    self.forest.ingest.cycles += 1;
+                    break;
+                }
+                walker = parent as usize;
+            }
+        }
+    }
+
+    /// Spans without a kind: called from another service, it is an entry; calling one, it is a call.
+    fn infer_classes(&mut self) {
+        for at in 0..self.spans.len() {
+            let span = self.spans[at];
+            if span.class_sent || span.dead {
+                continue;
+            }
+            let parent = self.spans.get(span.parent as usize).copied();
+            let remote = |p: &Local| self.call(p).service != self.call(&span).service;
+            if parent.as_ref().is_some_and(remote) || (parent.is_none() && span.class == Class::Rpc) {
+                self.spans[at].class = Class::Server;
+                if let Some(parent) = self.spans.get_mut(span.parent as usize)
+                    && parent.class == Class::Internal
+                    && !parent.class_sent
+                {
+                    parent.class = Class::Rpc;
+                }
+            }
+        }
+        for span in &mut self.spans {
+            // A name like a procedure's, but nobody answers: a function of the service itself.
+            if span.class == Class::Rpc && !span.class_sent && !span.has_children {
+                span.class = Class::Internal;
+            }
+        }
+    }
+
+    /// Children of each span by start; a leaf that covers a sibling becomes its parent.
+    fn adopt_covered(&mut self) -> Vec<(u32, u32)> {
+        let mut children = self.children_by_start();
+        let mut adopted = Vec::new();
+        for siblings in children.chunk_by(|a, b| a.0 == b.0) {
+            if siblings.len() > 1 {
+                self.find_covered(siblings, &mut adopted);
+            }
+        }
+        if adopted.is_empty() {
+            return children;
+        }
+        for (child, parent) in adopted {
+            self.spans[child as usize].parent = parent;
+            self.spans[parent as usize].has_children = true;
+            self.forest.ingest.adopted += 1;
+        }
+        children = self.children_by_start();
+        children
+    }
+
+    /// `(parent, child)`, sorted by parent, then start, then the longer first.
+    fn children_by_start(&self) -> Vec<(u32, u32)> {
+        let mut pairs: Vec<(u32, u32)> = self
+            .spans
+            .iter()
+            .zip(0..)
+            .filter(|(s, _)| s.parent != NONE && !s.dead)
+            .map(|(s, at)| (s.parent, at))
+            .collect();
+        pairs.sort_unstable_by_key(|&(parent, at)| {
+            let span = &self.spans[at as usize];
+            (parent, span.start, std::cmp::Reverse(span.end), span.row)
+        });
+        pairs
+    }
+
+    fn find_covered(&self, siblings: &[(u32, u32)], adopted: &mut Vec<(u32, u32)>) {
+        let mut open: Vec<u32> = Vec::new();
+        for &(_, at) in siblings {
+            let span = &self.spans[at as usize];
+            open.retain(|o| self.spans[*o as usize].end > span.start);
+            let covering = open.iter().rev().take(MAX_OPEN_SIBLINGS).filter(|o| self.covers(**o, at));
+            if let Some(parent) = covering.min_by_key(|o| self.spans[**o as usize].end) {
+                adopted.push((at, *parent));
+            }
+            if !span.has_children && !span.class.is_storage() && span.class != Class::Pool {
+                open.push(at);
+            }
+        }
+    }
+
+    /// Whether a leaf is likely the true parent of a sibling within its time. Two calls sent by one service side by
+    /// side are no such case, nor are two tasks started together.
+    fn covers(&self, leaf: u32, other: u32) -> bool {
+        let (l, o) = (&self.spans[leaf as usize], &self.spans[other as usize]);
+        if o.start < l.start || o.end > l.end || o.end - o.start >= l.end - l.start {
+            return false;
+        }
+        let same_service = self.call(l).service == self.call(o).service;
+        if !same_service || o.class == Class::Server {
+            return true;
+        }
+        let started_together = ((o.start - l.start) as f64) < STARTED_TOGETHER * (l.end - l.start) as f64;
+        l.class == Class::Internal && !started_together
+    }
+
+    /// Emits one tree, parents first: aligned, clamped, detached tails marked.
+    fn grow(&mut self, root: usize, children: &[(u32, u32)], trace_id: u128, base: u64) {
+        let first = self.next_node();
+        let origin = self.spans[root].start;
+        let orphan = self.spans[root].missing_parent && self.spans[root].class != Class::Server;
+        if orphan {
+            self.forest.ingest.orphans += 1;
+        }
+        // (span, parent node, shift in ns)
+        let mut stack = vec![(u32::try_from(root).unwrap_or(NONE), NONE, 0_i64)];
+        let mut below: Vec<(i64, i64, u32, i64)> = Vec::new();
+        while let Some((at, parent, shift)) = stack.pop() {
+            let node = self.next_node();
+            let span = self.spans[at as usize];
+            self.forest.nodes.push(Node {
+                row: span.row,
+                parent,
+                subtree_end: node + 1,
+                start_ns: span.start - origin,
+                end_ns: span.end - origin,
+                class: span.class,
+                detached: span.detached,
+            });
+            below.clear();
+            let from = children.partition_point(|c| c.0 < at);
+            for &(_, child) in children[from..].iter().take_while(|c| c.0 == at) {
+                let shift = self.fit(at, child, shift);
+                let fitted = &self.spans[child as usize];
+                below.push((fitted.start, fitted.end, child, shift));
+            }
+            below.sort_unstable();
+            stack.extend(below.iter().rev().map(|&(_, _, child, shift)| (child, node, shift)));
+        }
+        let end = self.next_node();
+        for node in (first + 1..end).rev() {
+            let Node { parent, subtree_end, .. } = self.forest.nodes[node as usize];
+            let above = &mut self.forest.nodes[parent as usize];
+            above.subtree_end = above.subtree_end.max(subtree_end);
+        }
+        let start_ns = base.saturating_add(u64::try_from(origin).unwrap_or(0));
+        self.forest.trees.push(Tree { trace_id, root: first, end, start_ns, orphan });
+    }
+
+    fn next_node(&self) -> NodeId {
+        u32::try_from(self.forest.nodes.len()).unwrap_or(NONE)
+    }
+
+    /// Puts a child within its parent, whose times are final. Returns the shift for what is below the child.
+    fn fit(&mut self, parent: u32, child: u32, mut shift: i64) -> i64 {
+        let p = self.spans[parent as usize];
+        let mut c = self.spans[child as usize];
+        c.start += shift;
+        c.end += shift;
+        if self.table.starts_ns[c.row as usize] == 0 {
+            (c.start, c.end) = (p.start, p.start + (c.end - c.start));
+        }
+        let remote = self.call(&p).service != self.call(&c).service;
+        let outside = (p.start - c.start).max(c.end - p.end);
+        if outside > 0 && remote && p.class != Class::Server && c.class == Class::Server {
+            let slack = (p.end - p.start) - (c.end - c.start);
+            let tolerance = self.tolerance(&p);
+            if outside > tolerance && slack >= 0 {
+                // Two clocks: the server's work lies in the middle of the client's wait.
+                let aligned = p.start + slack / 2 - c.start;
+                c.start += aligned;
+                c.end += aligned;
+                shift += aligned;
+                self.forest.ingest.realigned += 1;
+            }
+        }
+        let late = c.start >= p.end && c.end > p.end;
+        let early = c.end <= p.start && c.start < p.start;
+        let tail = !remote && c.end - p.end > self.tolerance(&p);
+        if p.detached || late || early || tail || c.class == Class::Messaging && c.end > p.end {
+            c.detached = true;
+            self.forest.ingest.detached += u64::from(!p.detached);
+        } else if c.start < p.start || c.end > p.end {
+            c.start = c.start.clamp(p.start, p.end);
+            c.end = c.end.clamp(c.start, p.end);
+            self.forest.ingest.clamped += 1;
+        }
+        self.spans[child as usize] = c;
+        shift
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a share of a duration")]
+    fn tolerance(&self, parent: &Local) -> i64 {
+        let share = (parent.end - parent.start) as f64 * self.thresholds.overlap_share;
+        (self.thresholds.overrun_ms * 1e6).max(share) as i64
+    }
+}
+
+/// At most so many open siblings are looked at for a covering one.
+const MAX_OPEN_SIBLINGS: usize = 16;
+/// Siblings that start within this share of the longer one's time were started side by side.
+const STARTED_TOGETHER: f64 = 0.02;
