@@ -1,0 +1,19 @@
+//! Sockets: target URLs, connecting by name with TLS, HTTP/1.1 and h2 handshakes, listening, shutdown,
+//! and one-shot calls for controls and scrapes.
+//! It keeps no pool, follows no redirect and judges no status: callers do.
+
+mod call;
+mod connect;
+mod listen;
+mod shutdown;
+mod stream;
+mod target;
+mod tls;
+
+pub use call::{Call, MAX_BODY_BYTES, Response, call, get, put};
+pub use connect::{ConnectError, Connection, Connector, Driver, Sender};
+pub use listen::listen;
+pub use shutdown::Shutdown;
+pub use stream::Received;
+pub use target::{Target, display_url};
+pub use tls::{HttpVersion, TlsOptions};
