@@ -277,6 +277,26 @@ impl SpanTable {
         self.attribute_ends.push(u32::try_from(self.attributes.len()).unwrap_or(u32::MAX));
     }
 
+    /// Takes back the newest spans until `rows` are left; their strings and resources stay.
+    pub fn truncate(&mut self, rows: usize) {
+        if rows >= self.len() {
+            return;
+        }
+        self.trace_ids.truncate(rows);
+        self.span_ids.truncate(rows);
+        self.parent_ids.truncate(rows);
+        self.starts_ns.truncate(rows);
+        self.durations_ns.truncate(rows);
+        self.names.truncate(rows);
+        self.kinds.truncate(rows);
+        self.statuses.truncate(rows);
+        self.resources.truncate(rows);
+        self.scopes.truncate(rows);
+        self.attribute_ends.truncate(rows);
+        self.attributes.truncate(self.attribute_ends.last().map_or(0, |&end| end as usize));
+        self.links.retain(|link| (link.0 as usize) < rows);
+    }
+
     /// Appends every span of `other`, its strings interned here.
     pub fn append(&mut self, other: &Self) {
         let resources: Vec<ResourceId> = other
@@ -460,6 +480,26 @@ mod tests {
         let seen: Vec<_> = all.rows().map(|r| (r.service(), r.name())).collect();
         assert_eq!(seen, [("a", "a root"), ("b", "b root")]);
         assert_eq!(all.links, [(0, 1, 2), (1, 1, 2)]);
+    }
+
+    #[test]
+    fn truncating_takes_the_newest_spans_back() {
+        let mut table = SpanTable::default();
+        let key = table.strings.intern("k");
+        for id in 1..=3 {
+            let value = table.pack(Value::Int(id));
+            let row = u32::try_from(table.len()).unwrap_or(0);
+            table.push(
+                SpanFields { span_id: id.cast_unsigned(), ..SpanFields::default() },
+                &[Attribute { key, value }],
+            );
+            table.links.push((row, 1, 2));
+        }
+        table.truncate(1);
+        table.push(SpanFields { span_id: 9, ..SpanFields::default() }, &[]);
+        assert_eq!(table.span_ids, [1, 9]);
+        assert_eq!(table.row(0).attribute("k"), Some(Value::Int(1)));
+        assert_eq!((table.row(1).attributes().count(), table.links.len()), (0, 1));
     }
 
     #[test]

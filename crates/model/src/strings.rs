@@ -93,6 +93,16 @@ impl Strings {
         if sym.index() < self.ends.len() { slice(&self.text, &self.ends, sym.0) } else { "" }
     }
 
+    /// Every text by symbol, the empty string and the overflow marker first.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.symbols().map(|sym| self.get(sym))
+    }
+
+    /// Every symbol, ascending without gaps.
+    pub fn symbols(&self) -> impl Iterator<Item = Sym> + use<> {
+        (0..u32::try_from(self.ends.len()).unwrap_or(u32::MAX)).map(Sym)
+    }
+
     /// How many symbols there are, the empty string and the overflow marker included.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -176,5 +186,6 @@ mod tests {
             assert_eq!(strings.get(*sym), format!("k{i}"));
             assert_eq!(strings.find(&format!("k{i}")), Some(*sym));
         }
+        assert_eq!(strings.iter().nth(all[77].index()), Some("k77"));
     }
 }
