@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS events, order_items, orders, reviews, products, customers;
