@@ -4,6 +4,7 @@
 pub mod coverage;
 pub mod critical;
 pub mod depend;
+pub mod differential;
 pub mod facts;
 mod goals;
 pub mod load;
@@ -42,12 +43,20 @@ pub struct Options<'a> {
     pub thresholds: Thresholds,
 }
 
+/// What became slower than in the baseline, if there is one.
+fn compared(facts: &Facts<'_>, options: &Options<'_>) -> Vec<Claim> {
+    let Some(baseline) = options.baseline else { return Vec::new() };
+    let base = Facts::gather(baseline, &options.thresholds, options.single_trace);
+    let suspects = differential::candidates(facts, &base).into_iter().enumerate();
+    suspects.map(|(n, (rule, candidate))| Claim { rule, candidate, suspect: Some(n) }).collect()
+}
+
 /// Judges a recording.
 #[must_use]
 pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
     let facts = Facts::gather(recording, &options.thresholds, options.single_trace);
     let (goals, mut gaps) = goals::judge(&facts, &options.goals);
-    let mut claims = Vec::new();
+    let mut claims = compared(&facts, options);
     let mut rules_not_run = Vec::new();
     for rule in rules::RULES {
         match rule.needs.iter().find(|signal| !signal.is_there(&facts)) {
@@ -55,7 +64,11 @@ pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
                 .push(RuleNotRun { rule: rule.name.to_owned(), missing_signal: missing.word().to_owned() }),
             None => {
                 let candidates = (rule.run)(&facts);
-                claims.extend(candidates.into_iter().map(|candidate| Claim { rule: rule.name, candidate }));
+                claims.extend(candidates.into_iter().map(|candidate| Claim {
+                    rule: rule.name,
+                    candidate,
+                    suspect: None,
+                }));
             }
         }
     }

@@ -19,6 +19,9 @@ const MAX_SPAN_IDS: usize = 200;
 pub struct Claim {
     pub rule: &'static str,
     pub candidate: Candidate,
+    /// Position among the suspects of the comparison with a baseline: these come before all others and are kept
+    /// however small the predicted gain.
+    pub suspect: Option<usize>,
 }
 
 /// Findings, best first.
@@ -45,6 +48,7 @@ pub fn rank(
 /// Smaller is better.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
+    suspect: usize,
     goal_met: bool,
     /// Microseconds that all users together are saved in a second, negated.
     saved_us_per_s: std::cmp::Reverse<i64>,
@@ -62,12 +66,13 @@ struct Ranker<'a> {
 
 impl Ranker<'_> {
     fn judge(&mut self, claim: Claim) -> Option<(Order, Finding)> {
-        let Claim { rule, candidate } = claim;
+        let Claim { rule, candidate, suspect } = claim;
         if self.is_claimed(&candidate) || !self.is_frequent(&candidate) {
             return None;
         }
         let prediction = self.predict(rule, &candidate);
         if let Some(prediction) = &prediction
+            && suspect.is_none()
             && self.is_small(prediction)
         {
             return None;
@@ -81,6 +86,7 @@ impl Ranker<'_> {
         let finding = Finding { prediction, ..finding };
         #[expect(clippy::cast_possible_truncation, reason = "microseconds per second fit by far")]
         let order = Order {
+            suspect: suspect.unwrap_or(usize::MAX),
             goal_met,
             saved_us_per_s: std::cmp::Reverse((saved * 1e3) as i64),
             severity: std::cmp::Reverse(finding.severity),

@@ -13,6 +13,8 @@ pub struct Use {
     pub cores: Option<f64>,
     /// Share of the limit, mean over the window.
     pub of_limit: Option<f64>,
+    /// The largest share of the limit at any moment.
+    pub of_limit_max: Option<f64>,
     /// Seconds of run-queue wait per second.
     pub run_queue: Option<f64>,
 }
@@ -76,8 +78,10 @@ impl Saturation {
             names::CONTAINER_CPU => add(&mut self.services.entry(service).or_default().cores),
             names::CONTAINER_CPU_LIMIT => {
                 // Of several instances the fullest speaks.
-                let slot = &mut self.services.entry(service).or_default().of_limit;
+                let slot = &mut self.services.entry(service.clone()).or_default().of_limit;
                 *slot = Some(slot.unwrap_or(0.0).max(mean));
+                let slot = &mut self.services.entry(service).or_default().of_limit_max;
+                *slot = larger(*slot, series.max());
             }
             names::PROCESS_CPU => add(&mut self.roles.entry(role).or_default().cores),
             names::PROCESS_RUN_QUEUE => add(&mut self.roles.entry(role).or_default().run_queue),

@@ -508,11 +508,7 @@ fn read(reading: Reading, text: &str, names: &mut Strings) -> Understood {
     match reading {
         Reading::Statement => {
             let template = template::statement(text);
-            let literal = template::literals_differ(text, &template);
-            let params = match (literal, template::has_placeholder(&template)) {
-                (true, _) | (false, false) => exact(),
-                (false, true) => UNKNOWN_PARAMS,
-            };
+            let params = if template::hides_parameters(text) { UNKNOWN_PARAMS } else { exact() };
             Understood { template: names.intern(&template), params }
         }
         Reading::Command => {

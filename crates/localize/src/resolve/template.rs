@@ -1,71 +1,32 @@
 //! Texts without their values: what stays the same when the same code runs again.
 //! A template names a call; two calls of one template differ in parameters only.
 
-/// The statement without literals.
+/// The statement without literals, see [`model::sql`].
 pub(crate) fn statement(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == '\'' {
-            for c in chars.by_ref() {
-                if c == '\'' {
-                    break;
-                }
-            }
-            out.push('?');
-        } else if c.is_ascii_digit() && !out.ends_with(|p: char| p.is_alphanumeric() || p == '_' || p == '$')
-        {
-            while chars.peek().is_some_and(|c| c.is_ascii_digit() || *c == '.') {
-                chars.next();
-            }
-            out.push('?');
-        } else if c.is_whitespace() {
-            if !out.ends_with(' ') && !out.is_empty() {
-                out.push(' ');
-            }
-        } else {
-            out.push(c);
+    model::sql::normalise(text)
+}
+
+/// Whether a statement has places whose values are sent apart, or were removed from it: `$1`, `?`, `%s`, `:id`, `@p0`.
+/// Any such character within a literal counts as well: it is better not to know than to know wrongly.
+pub(crate) fn hides_parameters(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (0..bytes.len()).any(|at| {
+        let (before, next) = (at.checked_sub(1).map(|b| bytes[b]), bytes.get(at + 1).copied().unwrap_or(b' '));
+        match bytes[at] {
+            b'?' => true,
+            b'$' => next.is_ascii_digit(),
+            b'%' => next == b's' || next == b'(',
+            b':' => before != Some(b':') && (next.is_ascii_alphabetic() || next == b'_'),
+            b'@' => next.is_ascii_alphabetic(),
+            _ => false,
         }
-    }
-    out.truncate(out.trim_end().len());
-    out
+    })
 }
 
-/// Whether a normalised statement has a place for a value.
-pub(crate) fn has_placeholder(template: &str) -> bool {
-    template.contains(['?', '$', '%', ':', '@'])
-}
-
-/// Whether the text held literals, so that it tells its parameters: more than white space differs.
-pub(crate) fn literals_differ(text: &str, template: &str) -> bool {
-    let squeeze = |s: &str| s.bytes().filter(|b| !b.is_ascii_whitespace()).count();
-    squeeze(text) != squeeze(template) || {
-        let quotes = |s: &str| s.bytes().filter(|b| *b == b'?').count();
-        quotes(text) != quotes(template)
-    }
-}
-
-/// A statement for comparing texts of different origin: lower case, no white space, every placeholder as `?`.
+/// A statement for comparing texts of different origin: normalised, lower case, without white space and quotes.
 pub(crate) fn bare(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = statement(text).to_ascii_lowercase().chars().collect::<Vec<_>>().into_iter().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '$' | ':' | '@' if chars.peek().is_some_and(char::is_ascii_alphanumeric) => {
-                while chars.peek().is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_') {
-                    chars.next();
-                }
-                out.push('?');
-            }
-            '%' if chars.peek() == Some(&'s') => {
-                chars.next();
-                out.push('?');
-            }
-            c if c.is_whitespace() || matches!(c, '"' | '`' | ';') => {}
-            c => out.push(c),
-        }
-    }
-    out
+    let kept = statement(text).to_ascii_lowercase();
+    kept.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '`' | ';')).collect()
 }
 
 /// A span's name without the numbers and identifiers that some instrumentations put into it.
@@ -160,6 +121,16 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(path(text), template, "{text}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_known_only_where_the_text_holds_them_all() {
+        for hidden in ["a = $1", "a = ?", "a = %s", "a = %(id)s", "a = :id", "a = @p0", "a = $1 LIMIT 10"] {
+            assert!(hides_parameters(hidden), "{hidden}");
+        }
+        for told in ["a = 1", "a = 'x'", "a::int = 7", "SELECT 1", "a % 2 = 0", "SELECT '$'"] {
+            assert!(!hides_parameters(told), "{told}");
         }
     }
 
