@@ -1,0 +1,25 @@
+//! Draws what was found: one self-contained HTML file, text for a terminal, JSON for other programs.
+//! Data in, a string out: nothing here reads a file, opens a socket or asks for the time.
+
+mod build;
+mod charts;
+mod clip;
+mod critical;
+mod data;
+mod findings;
+mod headline;
+mod html;
+mod json;
+mod number;
+mod pick;
+mod steps;
+mod template;
+pub mod text;
+mod traces;
+mod waterfall;
+
+pub use build::{Inputs, Measured};
+pub use data::ReportData;
+pub use headline::{Headline, Tone};
+pub use html::html;
+pub use json::{json, judgement_json};
