@@ -93,6 +93,12 @@ impl<'a> Facts<'a> {
         (0..).zip(&self.shapes.all)
     }
 
+    /// Whether anything was seen below a shape's calls.
+    #[must_use]
+    pub fn shape_has_children(&self, shape: ShapeId) -> bool {
+        self.shapes.children(shape).next().is_some()
+    }
+
     /// All endpoints with their ids.
     pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
         (0..).zip(&self.shapes.endpoints)

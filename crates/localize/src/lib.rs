@@ -51,6 +51,12 @@ fn compared(facts: &Facts<'_>, options: &Options<'_>) -> Vec<Claim> {
     suspects.map(|(n, (rule, candidate))| Claim { rule, candidate, suspect: Some(n) }).collect()
 }
 
+/// Every rule's name, as findings bear it, in order of precedence.
+#[must_use]
+pub fn rule_names() -> Vec<&'static str> {
+    rules::RULES.iter().map(|rule| rule.name).collect()
+}
+
 /// Judges a recording.
 #[must_use]
 pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {

@@ -58,8 +58,10 @@ pub struct Thresholds {
     pub serial_gap_share: f64,
     /// Time to start one more call beside another, milliseconds.
     pub dispatch_ms: f64,
-    /// Slow query: mean time within the database, milliseconds.
+    /// Slow query: mean time within the database, milliseconds ...
     pub slow_query_ms: f64,
+    /// ... and share of the endpoint's critical path.
+    pub slow_query_share: f64,
     /// Missing index: the what-if cost must fall at least so many times.
     pub index_cost_ratio: f64,
     /// Missing index: share of the statement in all database time.
@@ -68,6 +70,12 @@ pub struct Thresholds {
     pub index_floor_ms: f64,
     /// Over-fetch: rows that one call returns.
     pub over_fetch_rows: f64,
+    /// ... or so many, where the reply's size is known ...
+    pub over_fetch_rows_sized: f64,
+    /// ... and has fewer bytes for each row than this: they cannot all be in it.
+    pub over_fetch_bytes_per_row: f64,
+    /// Bytes of a reply that one row that is needed makes, for the prediction.
+    pub reply_bytes_per_row: f64,
     /// Large payload: bytes of a body.
     pub payload_bytes: f64,
     /// Large payload: share of the latency that goes with the size.
@@ -82,6 +90,12 @@ pub struct Thresholds {
     pub pool_wait_share: f64,
     /// Connection per request: connects per request.
     pub connects_per_request: f64,
+    /// A connecting span below this, milliseconds at the median, takes a connection from a pool.
+    pub connect_ms: f64,
+    /// What taking a free connection from a pool costs, milliseconds.
+    pub pooled_checkout_ms: f64,
+    /// Own time is CPU time where spans or the service's CPU account for this share of it.
+    pub busy_share: f64,
     /// Deferrable: share of the critical path in a call that the reply does not need.
     pub deferrable_share: f64,
     /// Time to hand work to a queue in the process, milliseconds.
@@ -103,6 +117,8 @@ pub struct Thresholds {
     pub differential_sigma: f64,
     /// ... and as share of the baseline.
     pub differential_growth: f64,
+    /// Against a baseline: a service that costs a request less than this share of the mean request is no suspect.
+    pub differential_min_share: f64,
     /// Against a baseline: growth of a service's CPU that counts, as ratio.
     pub differential_cpu_ratio: f64,
 }
@@ -136,10 +152,14 @@ impl Default for Thresholds {
             serial_gap_share: 0.2,
             dispatch_ms: 0.2,
             slow_query_ms: 10.0,
+            slow_query_share: 0.10,
             index_cost_ratio: 3.0,
             index_time_share: 0.05,
             index_floor_ms: 0.05,
             over_fetch_rows: 200.0,
+            over_fetch_rows_sized: 20.0,
+            over_fetch_bytes_per_row: 8.0,
+            reply_bytes_per_row: 40.0,
             payload_bytes: 100_000.0,
             payload_share: 0.10,
             dependency_share: 0.30,
@@ -147,6 +167,9 @@ impl Default for Thresholds {
             pool_wait_ms: 10.0,
             pool_wait_share: 0.10,
             connects_per_request: 0.5,
+            connect_ms: 0.7,
+            pooled_checkout_ms: 0.05,
+            busy_share: 0.5,
             deferrable_share: 0.10,
             enqueue_ms: 0.5,
             unbatched_writes_per_s: 20.0,
@@ -156,6 +179,7 @@ impl Default for Thresholds {
             run_queue_per_cpu: 0.5,
             differential_sigma: 3.0,
             differential_growth: 0.2,
+            differential_min_share: 0.01,
             differential_cpu_ratio: 1.5,
         }
     }

@@ -1,8 +1,17 @@
 //! Pass 7: the rules. A rule is one file and one line of [`RULES`]: a pure function from facts to candidates.
 //! It neither predicts, ranks nor drops anything small: it says what it saw and which transforms would mend it.
 
+mod connection_per_request;
+mod cpu_saturation;
+mod cpu_self_time;
+mod large_payload;
+mod missing_index;
 mod n_plus_one;
+mod not_observable;
+mod over_fetch;
+mod pool_saturation;
 mod slow_dependency;
+mod slow_query;
 
 use crate::facts::Facts;
 use crate::shape::{EndpointId, ShapeId};
@@ -76,7 +85,19 @@ pub struct Rule {
 }
 
 /// Every rule, in order of precedence: a group of calls is claimed by the first that names it.
-pub const RULES: &[Rule] = &[n_plus_one::RULE, slow_dependency::RULE];
+pub const RULES: &[Rule] = &[
+    n_plus_one::RULE,
+    slow_dependency::RULE,
+    cpu_saturation::RULE,
+    missing_index::RULE,
+    connection_per_request::RULE,
+    pool_saturation::RULE,
+    over_fetch::RULE,
+    slow_query::RULE,
+    large_payload::RULE,
+    cpu_self_time::RULE,
+    not_observable::RULE,
+];
 
 /// What a rule saw. The engine predicts, ranks and drops.
 #[derive(Clone)]

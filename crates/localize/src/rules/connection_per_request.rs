@@ -1,0 +1,158 @@
+//! `connection_per_request`: connections are made while requests wait, again and again.
+
+use super::{Candidate, Fix, Rule, Signal};
+use crate::facts::Facts;
+use crate::resolve::Class;
+use crate::shape::{Shape, ShapeId};
+use crate::simulate::{Cost, Transform};
+use model::{Grade, Remedy, RemedyKind};
+
+pub(super) const RULE: Rule = Rule {
+    name: "connection_per_request",
+    needs: &[Signal::Traces],
+    why: "A new connection costs round trips, TLS, authentication and a process on the database's side, each time.",
+    how: "Spans that make a connection (not those that wait for one of a pool) in at least half of the endpoint's requests, and each taking time.",
+    predicts: "The connecting spans are gone; what taking one from a pool costs stays.",
+    run,
+};
+
+fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    facts
+        .shapes()
+        .filter(|(_, shape)| is_one(facts, shape))
+        .map(|(id, shape)| candidate(facts, id, shape))
+        .collect()
+}
+
+/// The outermost connecting span: TCP and TLS within it belong to it.
+fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let t = facts.thresholds;
+    let makes = |shape: &Shape| shape.class == Class::Pool && is_making(facts.name(shape.template));
+    let requests = facts.endpoint_of(shape).trees.len().max(1) as f64;
+    let inner = shape.parent.is_some_and(|p| makes(facts.shape(p)));
+    // A wait for a pool that sometimes connects is the pool filling up, not a connection per request.
+    makes(shape)
+        && !inner
+        && shape.calls as f64 / requests >= t.connects_per_request
+        && shape.share_with(1, facts.endpoint_of(shape)) >= t.connects_per_request
+        && !is_checkout(facts, shape)
+}
+
+/// Names of making a connection, by any instrumentation; taking one from a pool has another name or wraps it.
+fn is_making(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let taking = ["pool", "acquire", "checkout", "get_conn", "getconnection", "prisma:engine:connection"];
+    name.contains("connect") && !taking.iter().any(|word| name.contains(word))
+}
+
+/// SQLAlchemy's `connect` covers a checkout from the pool: a few microseconds, never a handshake.
+fn is_checkout(facts: &Facts<'_>, shape: &Shape) -> bool {
+    shape.duration_p50_ns < facts.thresholds.connect_ms * 1e6
+}
+
+fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
+    let requests = facts.endpoint_of(shape).trees.len().max(1) as f64;
+    let per_request = shape.calls as f64 / requests;
+    let to = facts.name(shape.peer);
+    let to = if to.is_empty() { String::new() } else { format!(" to {to}") };
+    let mut candidate =
+        Candidate::on_shape(facts, id, format!("{per_request:.1} new connections{to} per request"));
+    candidate.calls_per_request = Some(per_request);
+    candidate.place.resource = Some("connections".to_owned());
+    candidate.lines = vec![
+        format!(
+            "{per_request:.1} connections made per request, {:.2} ms each at the median",
+            shape.duration_p50_ns / 1e6
+        ),
+        format!("{:.0} % of the critical path goes into connecting", shape.path_share * 100.0),
+    ];
+    let pooled = facts.thresholds.pooled_checkout_ms * 1e6;
+    let to = |ns: f64| vec![Transform::Duration { of: id, to: Cost::Ns(ns) }];
+    candidate.fix = Some(Fix {
+        point: to(pooled),
+        least: to(pooled * 10.0),
+        most: to(0.0),
+        grade: Grade::B,
+        assumption: "a connection is free in the pool when it is wanted".to_owned(),
+    });
+    candidate.remedies = vec![Remedy {
+        kind: RemedyKind::Code,
+        text: "keep connections: a pool of a few per CPU of the database, opened at start and shared by all requests"
+            .to_owned(),
+        patch: None,
+        undo: None,
+    }];
+    candidate.confidence = 0.9;
+    candidate
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check_rule, drawn};
+    use expect_test::expect;
+
+    #[test]
+    fn connecting_in_every_request_is_one_finding() {
+        check_rule(
+            "connection_per_request",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /orders" 0..40
+              api client "connect" 1..21 db.system.name=postgresql
+              api db "SELECT * FROM orders WHERE id = $1" 22..38
+            "#,
+            ),
+            &expect![[r#"
+                connection_per_request GET /orders | 1.0 new connections per request | p95 40.0 -> 20.1 (20.0..20.5) B
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_quick_checkout_named_connect_is_none() {
+        check_rule(
+            "connection_per_request",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /orders" 0..40
+              api client "connect" 1..1.2 db.system.name=postgresql
+              api db "SELECT * FROM orders WHERE id = $1" 22..38
+            "#,
+            ),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn a_pool_that_fills_up_is_none() {
+        check_rule(
+            "connection_per_request",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /orders" 0..40
+              api db "SELECT * FROM orders WHERE id = $1" 22..38
+
+            repeat 2
+            api server "GET /orders" 0..60
+              api client "connect" 1..21 db.system.name=postgresql
+              api db "SELECT * FROM orders WHERE id = $1" 22..38
+            "#,
+            ),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn without_traces_the_rule_does_not_run() {
+        check_rule(
+            "connection_per_request",
+            &drawn(""),
+            &expect![[r#"
+                not run: connection_per_request (traces)
+            "#]],
+        );
+    }
+}

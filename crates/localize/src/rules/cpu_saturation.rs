@@ -1,0 +1,127 @@
+//! `cpu_saturation`: the CPU is full, so that everything waits for it; single spans are symptoms.
+
+use super::{Candidate, Rule, Signal};
+use crate::facts::Facts;
+use crate::shape::ShapeId;
+use model::{Remedy, RemedyKind, Severity};
+
+pub(super) const RULE: Rule = Rule {
+    name: "cpu_saturation",
+    needs: &[Signal::Traces, Signal::CpuMetrics],
+    why: "On a full CPU every span is slow because it waits for its turn; mending the slowest span misses the cause.",
+    how: "The host, or a container against its limit, is 80 % busy or more over the window. It is told on the endpoint that takes the most time in all.",
+    predicts: "Nothing for single requests; its evidence tells what twice the CPU would bring to CPU work: processor sharing on c cores stretches it by 1 / (1 - rho^c).",
+    run,
+};
+
+fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    let t = facts.thresholds;
+    if !facts.saturation.is_cpu_full(t) {
+        return Vec::new();
+    }
+    let Some(busy) = facts.saturation.cpu() else { return Vec::new() };
+    let heaviest = facts.endpoints().max_by_key(|(id, e)| (e.root_ns, std::cmp::Reverse(*id)));
+    let Some((endpoint, _)) = heaviest else { return Vec::new() };
+    let root = facts.shapes().find(|(_, s)| s.endpoint == endpoint && s.parent.is_none());
+    root.map(|(id, _)| candidate(facts, id, busy)).into_iter().collect()
+}
+
+fn candidate(facts: &Facts<'_>, root: ShapeId, busy: f64) -> Candidate {
+    let t = facts.thresholds;
+    let mut candidate = Candidate::on_shape(facts, root, format!("the CPU is {:.0} % busy", busy * 100.0));
+    candidate.claims.clear();
+    candidate.calls_per_request = None;
+    candidate.share_of_critical_path = None;
+    candidate.place.resource = Some("cpu".to_owned());
+    candidate.lines = vec![who_uses_it(facts)];
+    candidate.lines.extend(
+        facts
+            .saturation
+            .cpu_pressure
+            .map(|p| format!("{:.0} % of the time some task was ready and waited for a CPU", p * 100.0)),
+    );
+    let cores = facts.saturation.cpus;
+    let stretch = |rho: f64| 1.0 / (1.0 - rho.min(t.load_model_cap).powf(cores));
+    let factor = stretch(busy / 2.0) / stretch(busy);
+    // Not a fix of the requests themselves, so nothing is re-simulated: what the model says is evidence.
+    candidate.lines.push(format!(
+        "with twice the CPU, requests that are all CPU work would take {factor:.2} times as long"
+    ));
+    candidate.remedies = vec![Remedy {
+        kind: RemedyKind::Configuration,
+        text: "mend what uses the most CPU (see the findings on that endpoint), or add CPUs, workers or replicas; do not judge single spans before"
+            .to_owned(),
+        patch: None,
+        undo: None,
+    }];
+    candidate.confidence = 0.8;
+    candidate.severity = Some(Severity::Warning);
+    candidate
+}
+
+fn who_uses_it(facts: &Facts<'_>) -> String {
+    let saturation = &facts.saturation;
+    let mut users: Vec<(f64, &str)> = saturation
+        .roles
+        .iter()
+        .chain(&saturation.services)
+        .filter_map(|(name, used)| used.cores.map(|cores| (cores, name.as_str())))
+        .collect();
+    users.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    let list: Vec<String> = users.iter().take(4).map(|(cores, name)| format!("{name} {cores:.2}")).collect();
+    if list.is_empty() {
+        format!("of {:.0} cores; which process uses them was not seen", saturation.cpus)
+    } else {
+        format!("of {:.0} cores in use: {}", saturation.cpus, list.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check_rule, drawn};
+    use expect_test::expect;
+    use model::metrics::names;
+    use model::{MetricKind, MetricSeries, Point, Recording};
+
+    fn recording(busy: f64) -> Recording {
+        let mut recording = drawn("repeat 20\napi server \"GET /a\" 0..100\n  api db \"SELECT 1\" 5..90");
+        recording.run.environment.cpus = 2;
+        recording.metrics.push(MetricSeries {
+            name: names::HOST_CPU.into(),
+            unit: "1".into(),
+            kind: MetricKind::Gauge,
+            attributes: [("host.name".to_owned(), "h".to_owned())].into(),
+            points: vec![Point { time_ns: 1, value: busy }],
+        });
+        recording
+    }
+
+    #[test]
+    fn a_full_cpu_is_one_finding() {
+        check_rule(
+            "cpu_saturation",
+            &recording(0.93),
+            &expect![[r#"
+                cpu_saturation GET /a | the CPU is 93 % busy | no prediction
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_half_busy_cpu_is_none() {
+        check_rule("cpu_saturation", &recording(0.5), &expect![[""]]);
+    }
+
+    #[test]
+    fn without_cpu_metrics_the_rule_does_not_run() {
+        let mut blind = recording(0.9);
+        blind.metrics.clear();
+        check_rule(
+            "cpu_saturation",
+            &blind,
+            &expect![[r#"
+                not run: cpu_saturation (cpu metrics)
+            "#]],
+        );
+    }
+}

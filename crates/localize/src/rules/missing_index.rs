@@ -1,0 +1,282 @@
+//! `missing_index`: a statement reads a table from end to end for few rows, and an index would serve it.
+
+use super::{Candidate, Fix, Rule, Signal};
+use crate::facts::Facts;
+use crate::resolve::same_statement;
+use crate::shape::{Shape, ShapeId};
+use crate::simulate::{Cost, Transform};
+use model::{Grade, Plan, Remedy, RemedyKind, Statement, WhatIf, WhatIfMethod};
+use std::sync::Arc;
+
+pub(super) const RULE: Rule = Rule {
+    name: "missing_index",
+    needs: &[Signal::Traces, Signal::Plans],
+    why: "A sequential scan costs as much as the table is long; with an index the cost follows the rows that are asked for.",
+    how: "The statement's plan reads a table sequentially, an index was tried (executed, hypothetical or estimated) and lowers the cost at least threefold, and the statement has at least 5 % of the database's time.",
+    predicts: "Each call loses the database's mean time and gets the time with the index instead: measured where the index was built in a transaction that was rolled back, else the old time scaled by the planner's cost, times and divided by three.",
+    run,
+};
+
+/// Cost-only predictions are right within this factor, either way.
+const COST_FACTOR: f64 = 3.0;
+
+fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    let total_ms: f64 = facts.recording.statements.iter().map(|s| s.total_ms).sum();
+    facts
+        .shapes()
+        .filter(|(_, shape)| shape.class.is_storage())
+        .filter_map(|(id, shape)| {
+            let plan = facts.plan(shape.template)?;
+            let what_if = best(facts, plan)?;
+            let statement = statement(facts, plan);
+            let share = statement.map_or(0.0, |s| s.total_ms / total_ms.max(f64::MIN_POSITIVE));
+            // Without figures by the database the request's own critical path decides.
+            let matters = if statement.is_some() { share } else { shape.path_share };
+            (matters >= facts.thresholds.index_time_share)
+                .then(|| candidate(facts, id, shape, &Case { plan, what_if, statement, share }))
+        })
+        .collect()
+}
+
+struct Case<'a> {
+    plan: &'a Plan,
+    what_if: &'a WhatIf,
+    statement: Option<&'a Statement>,
+    share: f64,
+}
+
+fn statement<'a>(facts: &Facts<'a>, plan: &Plan) -> Option<&'a Statement> {
+    facts.recording.statements.iter().find(|s| same_statement(&s.text, &plan.statement))
+}
+
+/// The index that helps most, if it helps enough. Executed ones are believed before estimated ones.
+fn best<'a>(facts: &Facts<'_>, plan: &'a Plan) -> Option<&'a WhatIf> {
+    let gain = |w: &WhatIf| match (w.ms_before, w.ms_after) {
+        (Some(before), Some(after)) => before / after.max(facts.thresholds.index_floor_ms),
+        _ => w.cost_before / w.cost_after.max(f64::MIN_POSITIVE),
+    };
+    plan.what_ifs.iter().filter(|w| gain(w) >= facts.thresholds.index_cost_ratio).max_by(|a, b| {
+        let executed = |w: &WhatIf| w.method == WhatIfMethod::Executed;
+        executed(a).cmp(&executed(b)).then(gain(a).total_cmp(&gain(b))).then(b.create.cmp(&a.create))
+    })
+}
+
+fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, case: &Case<'_>) -> Candidate {
+    let Case { plan, what_if, statement, share } = *case;
+    let columns = what_if.columns.join(", ");
+    let title = format!("no index on {} ({columns}) for: {}", what_if.table, facts.name(shape.template));
+    let mut candidate = Candidate::on_shape(facts, id, title);
+    // The same calls may also be too many: that is another finding with another remedy.
+    candidate.claims.clear();
+    candidate.place.resource = Some(format!("index {} ({columns})", what_if.table));
+    let table = plan.tables.iter().find(|t| t.name == what_if.table);
+    if let Some(table) = table {
+        candidate.lines.push(format!(
+            "reads {} sequentially ({} rows, {} blocks) in {:.0} % of the endpoint's critical path",
+            table.name,
+            grouped(table.rows),
+            table.blocks,
+            shape.path_share * 100.0
+        ));
+    }
+    if let Some(statement) = statement {
+        candidate.lines.push(format!(
+            "{:.2} ms a call within the database, {} calls, {:.0} % of the database's time",
+            statement.mean_ms(),
+            statement.calls,
+            share * 100.0
+        ));
+    }
+    candidate.lines.push(trial_line(what_if));
+    candidate.plan = Some(outline(plan));
+    candidate.fix = Some(fix(facts, id, shape, case));
+    candidate.remedies = vec![Remedy {
+        kind: RemedyKind::Sql,
+        text: remedy(what_if, table.map_or(0.0, |t| t.writes_per_second)),
+        patch: Some(what_if.create.clone()),
+        undo: Some(what_if.undo.clone()),
+    }];
+    candidate.confidence = match what_if.method {
+        WhatIfMethod::Executed => 0.95,
+        WhatIfMethod::Hypothetical => 0.9,
+        WhatIfMethod::Estimated => 0.75,
+    };
+    candidate
+}
+
+fn trial_line(what_if: &WhatIf) -> String {
+    match (what_if.method, what_if.ms_before, what_if.ms_after) {
+        (WhatIfMethod::Executed, Some(before), Some(after)) => {
+            format!("built and rolled back: {before:.2} ms without the index, {after:.3} ms with it")
+        }
+        (method, ..) => {
+            let who =
+                if method == WhatIfMethod::Estimated { "estimated" } else { "the planner, shown the index" };
+            format!("{who}: cost {:.0} without, {:.1} with it", what_if.cost_before, what_if.cost_after)
+        }
+    }
+}
+
+fn remedy(what_if: &WhatIf, writes_per_second: f64) -> String {
+    let size = what_if.bytes as f64 / f64::from(1 << 20);
+    let price = if writes_per_second >= 0.1 {
+        format!("each of {writes_per_second:.1} writes a second will maintain it")
+    } else {
+        "the table is hardly written to".to_owned()
+    };
+    format!(
+        "create an index on {} ({}), about {size:.0} MiB; {price}",
+        what_if.table,
+        what_if.columns.join(", ")
+    )
+}
+
+fn fix(facts: &Facts<'_>, id: ShapeId, shape: &Shape, case: &Case<'_>) -> Fix {
+    let floor = facts.thresholds.index_floor_ms;
+    // Time within the database; without its figures, of the call less a round trip.
+    let within_ms = case
+        .statement
+        .map(Statement::mean_ms)
+        .or(case.what_if.ms_before)
+        .unwrap_or(shape.duration_p50_ns / 1e6)
+        .min(shape.duration_p50_ns / 1e6);
+    let (after, least, most, grade) = match (case.what_if.ms_before, case.what_if.ms_after) {
+        (Some(before), Some(after)) => {
+            let ratio = (after / before.max(f64::MIN_POSITIVE)).min(1.0);
+            let after = (within_ms * ratio).max(floor);
+            (after, after * 2.0, floor.min(after), Grade::A)
+        }
+        _ => {
+            let ratio = case.what_if.cost_after / case.what_if.cost_before.max(f64::MIN_POSITIVE);
+            let after = (within_ms * ratio).max(floor);
+            (
+                after,
+                (after * COST_FACTOR).min(within_ms),
+                (after / COST_FACTOR).max(floor.min(after)),
+                Grade::B,
+            )
+        }
+    };
+    // A call that took longer than the mean waited for CPU or locks in proportion: its database share shrinks alike.
+    let share = (within_ms / (shape.duration_p50_ns / 1e6).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+    let to = |ms: f64| {
+        let factor = 1.0 - share + share * (ms / within_ms.max(f64::MIN_POSITIVE)).min(1.0);
+        vec![Transform::Duration { of: id, to: Cost::Each(Arc::new(move |case| case.ns * factor)) }]
+    };
+    Fix {
+        point: to(after),
+        least: to(least),
+        most: to(most),
+        grade,
+        assumption: match grade {
+            Grade::A => "the statement was executed with and without the index".to_owned(),
+            _ => "the time falls as the planner's cost does".to_owned(),
+        },
+    }
+}
+
+/// `Limit > Sort > Seq Scan on orders (filter)`: the plan in one line.
+fn outline(plan: &Plan) -> String {
+    let node = |n: &model::PlanNode| {
+        let on = n.relation.as_ref().map(|r| format!(" on {r}")).unwrap_or_default();
+        let filter = n.filter.as_ref().map(|f| format!(" filter {f}")).unwrap_or_default();
+        format!("{}{on}{filter}", n.kind)
+    };
+    plan.root.walk().into_iter().map(node).collect::<Vec<_>>().join(" > ")
+}
+
+fn grouped(number: f64) -> String {
+    let digits = format!("{:.0}", number.max(0.0));
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check_rule, drawn};
+    use expect_test::expect;
+    use model::{Plan, PlanNode, Recording, Statement, TableFigures, WhatIf, WhatIfMethod};
+
+    const TEXT: &str = "SELECT * FROM items WHERE order_id = $1";
+
+    fn recording(cost_after: f64, ms_after: Option<f64>) -> Recording {
+        let mut recording = drawn(
+            r#"
+            repeat 20
+            api server "GET /orders" 0..120
+              api db "SELECT * FROM items WHERE order_id = $1" 10..110
+            "#,
+        );
+        recording.statements =
+            vec![Statement { text: TEXT.to_owned(), calls: 20, total_ms: 1960.0, ..Statement::default() }];
+        recording.plans = vec![Plan {
+            statement: TEXT.to_owned(),
+            root: PlanNode { kind: "Seq Scan".into(), relation: Some("items".into()), ..PlanNode::default() },
+            tables: vec![TableFigures {
+                name: "items".into(),
+                rows: 8e5,
+                blocks: 5000,
+                ..TableFigures::default()
+            }],
+            what_ifs: vec![WhatIf {
+                table: "items".into(),
+                columns: vec!["order_id".into()],
+                create: "CREATE INDEX i ON items (order_id)".into(),
+                undo: "DROP INDEX i".into(),
+                method: if ms_after.is_some() { WhatIfMethod::Executed } else { WhatIfMethod::Hypothetical },
+                cost_before: 11_834.0,
+                cost_after,
+                ms_before: ms_after.map(|_| 98.0),
+                ms_after,
+                bytes: 18 << 20,
+            }],
+        }];
+        recording
+    }
+
+    #[test]
+    fn a_sequential_scan_that_an_index_would_serve_is_one() {
+        check_rule(
+            "missing_index",
+            &recording(23.7, Some(0.06)),
+            &expect![[r#"
+                missing_index GET /orders | no index on items (order_id) for: SELECT * FROM items WHERE order_id = $1 | p95 120.0 -> 22.1 (22.1..22.1) A
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_cost_alone_predicts_with_a_wide_interval() {
+        check_rule(
+            "missing_index",
+            &recording(1183.4, None),
+            &expect![[r#"
+                missing_index GET /orders | no index on items (order_id) for: SELECT * FROM items WHERE order_id = $1 | p95 120.0 -> 31.8 (25.3..51.4) B
+            "#]],
+        );
+    }
+
+    #[test]
+    fn an_index_that_halves_the_cost_is_none() {
+        check_rule("missing_index", &recording(6000.0, None), &expect![[""]]);
+    }
+
+    #[test]
+    fn without_plans_the_rule_does_not_run() {
+        let mut blind = recording(23.7, None);
+        blind.plans.clear();
+        check_rule(
+            "missing_index",
+            &blind,
+            &expect![[r#"
+                not run: missing_index (plans)
+            "#]],
+        );
+    }
+}

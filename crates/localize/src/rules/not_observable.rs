@@ -1,0 +1,100 @@
+//! `not_observable`: time passes that no span explains. An endpoint that cannot be seen is never called healthy.
+
+use super::{Candidate, Rule, Signal};
+use crate::facts::Facts;
+use crate::shape::{EndpointId, ShapeId};
+use model::{Remedy, RemedyKind, Severity};
+
+pub(super) const RULE: Rule = Rule {
+    name: "not_observable",
+    needs: &[Signal::Traces],
+    why: "What is not instrumented cannot be found; silence about it would be a lie.",
+    how: "Child spans explain less than 70 % of the endpoint's time, and 5 ms or more of it are unexplained; or its database spans do not tell their statements.",
+    predicts: "Nothing: it names what to instrument.",
+    run,
+};
+
+fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    facts.endpoints().filter_map(|(id, _)| on_endpoint(facts, id)).collect()
+}
+
+fn on_endpoint(facts: &Facts<'_>, id: EndpointId) -> Option<Candidate> {
+    let t = facts.thresholds;
+    let endpoint = facts.shapes.endpoint(id);
+    let covered = facts.coverage.get(id as usize).copied().unwrap_or(1.0);
+    let mean_ms = endpoint.root_ns as f64 / endpoint.trees.len().max(1) as f64 / 1e6;
+    let unexplained_ms = mean_ms * (1.0 - covered);
+    if covered >= t.min_coverage || unexplained_ms < t.unexplained_floor_ms {
+        return None;
+    }
+    let (root, _) = facts.shapes().find(|(_, s)| s.endpoint == id && s.parent.is_none())?;
+    let title = format!("{:.0} % of the time is explained by no span", (1.0 - covered) * 100.0);
+    let mut candidate = Candidate::on_shape(facts, root, title);
+    candidate.claims.clear();
+    candidate.calls_per_request = None;
+    candidate.share_of_critical_path = Some(1.0 - covered);
+    candidate.lines =
+        vec![format!("{unexplained_ms:.1} of {mean_ms:.1} ms a request lie outside of any child span")];
+    candidate.remedies =
+        vec![Remedy { kind: RemedyKind::Code, text: hint(facts, root), patch: None, undo: None }];
+    candidate.confidence = 0.9;
+    candidate.severity = Some(Severity::Info);
+    Some(candidate)
+}
+
+fn hint(facts: &Facts<'_>, root: ShapeId) -> String {
+    let leaf = facts.shapes.children(root).next().is_none();
+    let service = facts.name(facts.shape(root).service);
+    let service = if service.is_empty() { "the service" } else { service };
+    if leaf {
+        format!(
+            "{service} sends a span per request and none for what it does: switch on the instrumentation of its database driver, HTTP client and cache"
+        )
+    } else {
+        format!(
+            "put spans around the larger steps of this endpoint in {service}, or profile it: it computes, or waits for something that is not instrumented"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check_rule, drawn};
+    use expect_test::expect;
+
+    #[test]
+    fn an_endpoint_without_child_spans_is_said_to_be_dark() {
+        check_rule(
+            "not_observable",
+            &drawn("repeat 20\napi server \"GET /a\" 0..100"),
+            &expect![[r#"
+                not_observable GET /a | 100 % of the time is explained by no span | no prediction
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_covered_endpoint_is_not() {
+        check_rule(
+            "not_observable",
+            &drawn("repeat 20\napi server \"GET /a\" 0..100\n  api db \"SELECT 1\" 5..90"),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn a_fast_one_needs_no_explaining() {
+        check_rule("not_observable", &drawn("repeat 20\napi server \"GET /a\" 0..3"), &expect![[""]]);
+    }
+
+    #[test]
+    fn without_traces_the_rule_does_not_run() {
+        check_rule(
+            "not_observable",
+            &drawn(""),
+            &expect![[r#"
+                not run: not_observable (traces)
+            "#]],
+        );
+    }
+}

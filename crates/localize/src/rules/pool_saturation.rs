@@ -1,0 +1,178 @@
+//! `pool_saturation`: requests wait for a connection that others hold.
+
+use super::{Candidate, Fix, Rule, Signal};
+use crate::facts::Facts;
+use crate::resolve::Class;
+use crate::saturation::Pool;
+use crate::shape::{Shape, ShapeId};
+use crate::simulate::{Cost, Transform};
+use model::{Grade, Remedy, RemedyKind};
+
+pub(super) const RULE: Rule = Rule {
+    name: "pool_saturation",
+    needs: &[Signal::Traces],
+    why: "A request that waits for a connection does nothing else; behind a full pool every endpoint is as slow as the slowest.",
+    how: "Spans that take a connection from a pool wait 10 ms or more at their 95th percentile and hold 10 % of the critical path, or callers were seen waiting by the pool's own metrics.",
+    predicts: "The waits are gone but for the checkout itself. The size that is proposed makes Erlang C's wait negligible, and is refused where the database's CPU would pass 70 %.",
+    run,
+};
+
+/// A pool is never proposed to be larger than this.
+const MAX_POOL: u32 = 200;
+
+fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    facts
+        .shapes()
+        .filter(|(id, shape)| is_one(facts, *id, shape))
+        .map(|(id, shape)| candidate(facts, id, shape))
+        .collect()
+}
+
+fn is_one(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> bool {
+    let t = facts.thresholds;
+    shape.class == Class::Pool
+        && is_taking(facts.name(shape.template))
+        && shape.duration_p95_ns >= t.pool_wait_ms * 1e6
+        && shape.path_share.max(shape.path_share_tail) >= t.pool_wait_share
+        && !connects_below(facts, id, shape)
+}
+
+/// Names of taking a connection from a pool.
+fn is_taking(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pool", "acquire", "checkout", "getconnection", "prisma:engine:connection"]
+        .iter()
+        .any(|w| name.contains(w))
+}
+
+/// A take that spends its time on connecting is no wait for others.
+fn connects_below(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> bool {
+    shape.own_share < shape.path_share / 2.0 && facts.shape_has_children(id)
+}
+
+fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
+    let service = facts.name(shape.service);
+    let pool = facts.saturation.pools.get(service).copied().unwrap_or_default();
+    let p95_ms = shape.duration_p95_ns / 1e6;
+    let title = format!("waits {p95_ms:.1} ms (p95) for a connection of the pool");
+    let mut candidate = Candidate::on_shape(facts, id, title);
+    candidate.place.resource = Some("pool".to_owned());
+    candidate.lines = vec![format!(
+        "{:.0} % of the critical path is waiting for a connection, {:.0} % in the slowest requests",
+        shape.path_share * 100.0,
+        shape.path_share_tail * 100.0
+    )];
+    candidate.lines.extend(pool_line(pool));
+    let least = facts.thresholds.pooled_checkout_ms * 1e6;
+    let to = |cost: Cost| vec![Transform::Duration { of: id, to: cost }];
+    candidate.fix = Some(Fix {
+        point: to(Cost::Ns(least)),
+        least: to(Cost::Times(0.5)),
+        most: to(Cost::Ns(0.0)),
+        grade: Grade::C,
+        assumption: "the database answers as fast when more connections ask at once".to_owned(),
+    });
+    candidate.remedies = vec![remedy(facts, pool)];
+    candidate.confidence = 0.8;
+    candidate
+}
+
+fn pool_line(pool: Pool) -> Option<String> {
+    let (used, size) = (pool.used_mean?, pool.size?);
+    let pending = pool.pending_max.unwrap_or(0.0);
+    Some(format!("{used:.1} of {size:.0} connections in use on average, up to {pending:.0} callers waiting"))
+}
+
+fn remedy(facts: &Facts<'_>, pool: Pool) -> Remedy {
+    let database = facts.saturation.roles.get("database").and_then(|u| u.cores);
+    let busy = database.map(|cores| cores / facts.saturation.cpus);
+    let proposed = pool.used_mean.zip(pool.size).map(|(used, size)| size_for(used, size));
+    let text = match (busy, proposed) {
+        (Some(busy), _) if busy > facts.thresholds.load_model_from => format!(
+            "the database's CPU is {:.0} % busy already: hold connections for a shorter time, a larger pool would not help",
+            busy * 100.0
+        ),
+        (_, Some(size)) => format!("make the pool {size} connections large, and hold each for a shorter time"),
+        _ => "make the pool larger by a few connections, and hold each for a shorter time (none across calls to others)"
+            .to_owned(),
+    };
+    Remedy { kind: RemedyKind::Configuration, text, patch: None, undo: None }
+}
+
+/// The smallest pool in which hardly anybody waits at this load (`used` connections busy on average): the chance of
+/// waiting by Erlang C below 5 %. A saturated pool hides part of its load, so at least one and a half times `size`.
+fn size_for(used: f64, size: f64) -> u32 {
+    let hidden = if used >= size * 0.9 { 1.5 } else { 1.0 };
+    let load = used * hidden;
+    (1..=MAX_POOL).find(|c| f64::from(*c) > load && waiting_chance(load, *c) < 0.05).unwrap_or(MAX_POOL)
+}
+
+/// Erlang C: the chance that all `servers` are busy at an offered load (arrival rate times mean hold time), by the
+/// recursion of Erlang B, `B(c) = a B(c-1) / (c + a B(c-1))`, and `C = B / (1 - a (1 - B) / c)`.
+fn waiting_chance(load: f64, servers: u32) -> f64 {
+    let blocked = (1..=servers).fold(1.0, |b, c| load * b / (f64::from(c) + load * b));
+    let c = f64::from(servers);
+    if load >= c { 1.0 } else { blocked / (1.0 - load / c * (1.0 - blocked)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{size_for, waiting_chance};
+    use crate::testing::{check_rule, drawn};
+    use expect_test::expect;
+
+    #[test]
+    fn long_waits_for_the_pool_are_one_finding() {
+        check_rule(
+            "pool_saturation",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /orders" 0..60
+              api client "pool.acquire" 1..41
+              api db "SELECT * FROM orders WHERE id = $1" 42..58
+            "#,
+            ),
+            &expect![[r#"
+                pool_saturation GET /orders | waits 40.0 ms (p95) for a connection of the pool | p95 60.0 -> 20.1 (20.0..40.0) C
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_checkout_that_makes_its_connection_is_none() {
+        check_rule(
+            "pool_saturation",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /orders" 0..60
+              api client "pool.acquire" 1..41
+                api client "connect" 2..40
+              api db "SELECT * FROM orders WHERE id = $1" 42..58
+            "#,
+            ),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn without_traces_the_rule_does_not_run() {
+        check_rule(
+            "pool_saturation",
+            &drawn(""),
+            &expect![[r#"
+                not run: pool_saturation (traces)
+            "#]],
+        );
+    }
+
+    #[test]
+    fn erlang_c_is_that_of_the_tables() {
+        // 5 erlangs on 8 servers: 0.1673; 1 on 1 is full.
+        assert!((waiting_chance(5.0, 8) - 0.1673).abs() < 5e-4, "{}", waiting_chance(5.0, 8));
+        assert!((waiting_chance(1.0, 1) - 1.0).abs() < 1e-12);
+        assert!(waiting_chance(0.0, 3).abs() < 1e-12);
+        assert_eq!(size_for(2.0, 10.0), 6);
+    }
+}
