@@ -320,6 +320,29 @@ impl SpanTable {
             .extend(other.links.iter().map(|&(row, trace, span)| (base.saturating_add(row), trace, span)));
     }
 
+    /// The rows for which `keep` says yes, in their order, over the same strings and resources.
+    #[must_use]
+    pub fn filtered(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let mut kept = Self::with_strings(self.strings.clone());
+        kept.wides.clone_from(&self.wides);
+        kept.resource_attributes.clone_from(&self.resource_attributes);
+        let mut links = self.links.iter().peekable();
+        for row in 0..self.len() {
+            let at = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+            let keeps = keep(row);
+            while let Some(&&(_, trace, span)) = links.peek().filter(|l| l.0 as usize <= row) {
+                links.next();
+                if keeps {
+                    kept.links.push((at, trace, span));
+                }
+            }
+            if keeps {
+                kept.push(self.fields(row), self.packed_attributes(row));
+            }
+        }
+        kept
+    }
+
     fn adopt(&mut self, other: &Self, attribute: Attribute) -> Attribute {
         let key = self.strings.intern(other.strings.get(attribute.key));
         Attribute { key, value: self.pack(other.unpack(attribute.value)) }
@@ -500,6 +523,21 @@ mod tests {
         assert_eq!(table.span_ids, [1, 9]);
         assert_eq!(table.row(0).attribute("k"), Some(Value::Int(1)));
         assert_eq!((table.row(1).attributes().count(), table.links.len()), (0, 1));
+    }
+
+    #[test]
+    fn filtering_keeps_rows_with_their_values_and_links() {
+        let mut table = SpanTable::default();
+        let key = table.strings.intern("n");
+        for n in 0..4 {
+            let value = table.pack(Value::Float(f64::from(n)));
+            table.push(SpanFields::default(), &[Attribute { key, value }]);
+        }
+        table.links = vec![(1, 1, 1), (3, 3, 3)];
+        let odd = table.filtered(|row| row % 2 == 1);
+        let values: Vec<_> = odd.rows().map(|r| r.attribute("n")).collect();
+        assert_eq!(values, [Some(Value::Float(1.0)), Some(Value::Float(3.0))]);
+        assert_eq!(odd.links, [(0, 1, 1), (1, 3, 3)]);
     }
 
     #[test]
