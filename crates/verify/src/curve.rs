@@ -8,8 +8,10 @@ use model::Histogram;
 
 /// Positions per unit of the natural logarithm.
 pub(crate) const PER_E: f64 = 64.0 / std::f64::consts::LN_2;
-/// Halvings of a bracket of positions; 60 bring the widest one below 1e-9.
-const HALVINGS: usize = 60;
+/// A quantile is sought to this part of a bucket: 1e-10 of its value.
+const PRECISION: f64 = 1e-8;
+/// Halvings of a bracket of positions at most: 40 bring even 4,096 (a factor of 2^64) below the precision.
+const HALVINGS: usize = 40;
 
 /// Cumulated counts of one or several histograms.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +70,9 @@ pub(crate) fn pooled_quantile(left: &Curve, right: &Curve, shift: f64, q: f64) -
     let (mut low, mut high) = (a.min(b), a.max(b));
     let wanted = (1.0 - q) * (left.total + right.total);
     for _ in 0..HALVINGS {
+        if high - low < PRECISION {
+            break;
+        }
         let middle = 0.5 * (low + high);
         if left.above(middle) + right.above(middle + shift) > wanted {
             low = middle;
@@ -78,9 +83,9 @@ pub(crate) fn pooled_quantile(left: &Curve, right: &Curve, shift: f64, q: f64) -
     Some(0.5 * (low + high))
 }
 
-/// A position in milliseconds.
+/// A position in milliseconds; finite whatever the bucket.
 pub(crate) fn milliseconds(position: f64) -> f64 {
-    (position / 64.0).exp2() / 1e6
+    (position / 64.0).min(1000.0).exp2() / 1e6
 }
 
 #[cfg(test)]

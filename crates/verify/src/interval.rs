@@ -14,8 +14,9 @@ use model::Pair;
 pub(crate) const LN_RATIO_BOUND: f64 = 9.0;
 /// Values that must be expected beyond the quantile in each arm; with fewer it cannot be told.
 const MIN_BEYOND: f64 = 5.0;
-/// Values beyond the quantile wanted in one batch, both arms together; below it neighbours are joined ...
-const BEYOND_PER_BATCH: f64 = 2.0;
+/// Values beyond the quantile wanted in one batch, both arms together; below it neighbours are joined, since windows
+/// that are nearly all empty of them tell little. Larger values cost power and gain nothing in `calibration` ...
+const BEYOND_PER_BATCH: f64 = 0.5;
 /// ... but not below this number of batches.
 pub(crate) const MIN_BATCHES: usize = 6;
 /// Neighbouring differences more alike than this (lag-1 autocorrelation) are joined ...
@@ -27,8 +28,8 @@ const RESOLUTION_LN: f64 = 0.5 / PER_E;
 /// First step of the search for an end, as ln of the ratio, and its growth.
 const FIRST_STEP_LN: f64 = 0.004;
 const STEP_GROWTH: f64 = 1.5;
-/// Halvings of a step of the search: to 1e-9 of the widest.
-const HALVINGS: usize = 34;
+/// Halvings of a step of the search: to a millionth of it.
+const HALVINGS: usize = 20;
 /// Power at which a change counts as detectable.
 const POWER: f64 = 0.8;
 

@@ -37,7 +37,9 @@ pub fn needed_s(
     let margin = margin(interval.ratio.ln(), options.tolerance);
     let confidence = 1.0 - (1.0 - options.confidence) / tests.max(1) as f64;
     let required = required_windows(interval, pairs, margin, confidence)?;
-    seconds_of(trial, required.saturating_sub(pairs).max(1) as f64)
+    // An open end has no width to reckon with: as much again is the least that can be told.
+    let least = if interval.closed() { 1 } else { pairs };
+    seconds_of(trial, required.saturating_sub(pairs).max(least) as f64)
 }
 
 /// As [`needed_s`], where there is no interval yet.
