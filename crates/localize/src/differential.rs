@@ -49,7 +49,10 @@ pub fn suspects(now: &Facts<'_>, base: &Facts<'_>) -> Vec<Suspect> {
     services.extend(grown.iter().flat_map(|g| [g.step.from.as_str(), g.step.to.as_str()]));
     let mut suspects: Vec<Suspect> =
         services.into_iter().map(|service| suspect(service, &grown, &full)).collect();
-    suspects.retain(|s| s.cpu.is_some() || s.increase_ns > 0.0);
+    let roots: i64 = base.shapes.endpoints.iter().map(|e| e.root_ns).sum();
+    let mean_ns = roots as f64 / base.forest.trees.len().max(1) as f64;
+    let least_ns = now.thresholds.differential_min_share * mean_ns;
+    suspects.retain(|s| s.cpu.is_some() || s.increase_ns > least_ns);
     suspects.sort_by(|a, b| b.order().partial_cmp(&a.order()).unwrap_or(std::cmp::Ordering::Equal));
     suspects
 }
@@ -129,7 +132,8 @@ fn growth(now: &Facts<'_>, base: &Facts<'_>) -> Vec<Growth> {
         let error = (variance(&before.ns) / before.ns.len() as f64
             + variance(&after.ns) / after.ns.len() as f64)
             .sqrt();
-        let slower = per_call_ns > t.differential_growth * level && per_call_ns > t.differential_sigma * error;
+        let slower =
+            per_call_ns > t.differential_growth * level && per_call_ns > t.differential_sigma * error;
         grown.push(Growth {
             per_request_ns: per_call_ns * after.ns.len() as f64 / requests,
             step,
@@ -217,11 +221,7 @@ fn candidate(facts: &Facts<'_>, suspect: &Suspect) -> Option<(&'static str, Cand
     let name = &suspect.service;
     let mut lines = Vec::new();
     if let Some((before, now)) = suspect.cpu {
-        lines.push(format!(
-            "its cpu rose from {:.0} % to {:.0} % of the limit",
-            before * 100.0,
-            now * 100.0
-        ));
+        lines.push(format!("its cpu rose from {:.0} % to {:.0} % of the limit", before * 100.0, now * 100.0));
     }
     if suspect.increase_ns > 0.0 {
         lines.push(format!(

@@ -8,7 +8,7 @@ use model::{Gap, Goal, GoalMetric, GoalResult, MetricSeries};
 
 /// Each goal's result, in the order given, and a gap for each that speaks of nothing that was seen.
 #[must_use]
-pub fn judge(facts: &Facts<'_>, goals: &[Goal]) -> (Vec<GoalResult>, Vec<Gap>) {
+pub(crate) fn judge(facts: &Facts<'_>, goals: &[Goal]) -> (Vec<GoalResult>, Vec<Gap>) {
     let mut gaps = Vec::new();
     let mut results = Vec::new();
     for goal in goals {

@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod critical;
 pub mod depend;
 pub mod differential;
+pub mod docs;
 pub mod facts;
 mod goals;
 pub mod load;

@@ -4,7 +4,7 @@
 use crate::Options;
 use crate::facts::Facts;
 use crate::predict::{Sample, predict};
-use crate::resolve::hash;
+use crate::resolve::{Class, hash};
 use crate::rules::Candidate;
 use crate::shape::{EndpointId, ShapeId};
 use hashbrown::HashMap;
@@ -95,10 +95,35 @@ impl Ranker<'_> {
         Some((order, finding))
     }
 
-    /// One group of calls, one finding: also not the group's parts by another rule.
+    /// One group of calls, one finding: not again by another rule, nor a part of it within the same service, nor
+    /// what is slow only because of what was found below it.
     fn is_claimed(&self, candidate: &Candidate) -> bool {
+        candidate.claims.iter().any(|claim| {
+            self.claimed.iter().any(|known| self.is_part(*claim, *known)) || self.is_symptom(*claim)
+        })
+    }
+
+    /// Whether a shape is another or lies below it, without an entry of a service between them.
+    fn is_part(&self, mut id: ShapeId, of: ShapeId) -> bool {
         let shapes = &self.facts.shapes;
-        candidate.claims.iter().any(|c| self.claimed.iter().any(|known| shapes.is_within(*c, *known)))
+        loop {
+            if id == of {
+                return true;
+            }
+            let shape = shapes.shape(id);
+            match shape.parent {
+                Some(parent) if shape.class != Class::Server => id = parent,
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether findings below a shape hold most of its share of the critical path.
+    fn is_symptom(&self, id: ShapeId) -> bool {
+        let shapes = &self.facts.shapes;
+        let below = self.claimed.iter().filter(|known| **known != id && shapes.is_within(**known, id));
+        let explained: f64 = below.map(|known| shapes.shape(*known).path_share).sum();
+        explained > 0.0 && explained >= self.facts.thresholds.symptom_share * shapes.shape(id).path_share
     }
 
     fn is_frequent(&self, candidate: &Candidate) -> bool {
@@ -156,7 +181,8 @@ impl Ranker<'_> {
         let name = facts.load.name(endpoint).to_owned();
         let covered = facts.coverage.get(endpoint as usize).copied().unwrap_or(1.0);
         let t = facts.thresholds;
-        let limit = if covered < t.min_coverage { t.uncovered_confidence } else { 1.0 };
+        let doubtful = covered < t.min_coverage || !facts.saturation.generator_invalid.is_empty();
+        let limit = if doubtful { t.doubtful_confidence } else { 1.0 };
         let finding = Finding {
             rule: rule.to_owned(),
             severity,

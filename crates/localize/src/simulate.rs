@@ -297,3 +297,6 @@ fn anchor(latest: &[Latest], shape: ShapeId, independent: &Independent) -> Optio
         .map(|l| (l.was, l.is))
         .reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,10 +67,13 @@ pub(crate) fn gaps(facts: &Facts<'_>) -> Vec<Gap> {
         "spans were not told apart: names or statements hold values that are not recognised",
         "keep values out of span names; send statements with placeholders",
     );
+    let invalid = facts.recording.run.validity.issues.iter().filter(|i| i.invalid);
+    let invalid: Vec<Gap> = invalid.map(|i| Gap::new("load", i.reason.as_str(), i.hint.as_str())).collect();
     add(
         facts.calls.without_statement,
         "database spans do not tell their statement",
         "let the instrumentation send db.query.text (or db.statement)",
     );
+    gaps.extend(invalid);
     gaps
 }

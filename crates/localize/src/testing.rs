@@ -1,18 +1,15 @@
 //! For tests of this crate: drawings in, lines of text out. The only place that knows the API.
 
-use crate::{Options, localize};
+use crate::thresholds::Thresholds;
+use crate::tree::{self, Ingest};
+use crate::{Options, localize, resolve};
 use expect_test::Expect;
-use model::{Diagnosis, Finding, Recording, fixture};
+use model::{Diagnosis, Finding, Recording, SpanTable, fixture};
 
 /// A recording of drawn traces and nothing else.
 pub(crate) fn drawn(drawing: &str) -> Recording {
     let spans = fixture::spans(drawing).unwrap_or_else(|problem| panic!("{problem}"));
     Recording { spans, ..Recording::default() }
-}
-
-/// The findings of a drawing, one a line.
-pub(crate) fn check(drawing: &str, expected: &Expect) {
-    check_recording(&drawn(drawing), expected);
 }
 
 /// The findings of one rule only, for tests of that rule.
@@ -23,10 +20,35 @@ pub(crate) fn check_rule(rule: &str, recording: &Recording, expected: &Expect) {
     expected.assert_eq(&lines(&diagnosis));
 }
 
-pub(crate) fn check_recording(recording: &Recording, expected: &Expect) {
-    let mut diagnosis = localize(recording, &Options::default());
-    diagnosis.rules_not_run.clear();
-    expected.assert_eq(&lines(&diagnosis));
+/// The trees of a table, one span a line, indented by depth: service, class, template, times in ms after the root's
+/// start; then what had to be mended.
+pub(crate) fn check_trees(spans: &SpanTable, expected: &Expect) {
+    let calls = resolve::resolve(spans);
+    let forest = tree::plant(spans, &calls, &Thresholds::default());
+    let mut out = String::new();
+    let mut depths: Vec<usize> = Vec::new();
+    for node in &forest.nodes {
+        let depth = if node.parent == tree::NONE { 0 } else { depths[node.parent as usize] + 1 };
+        depths.push(depth);
+        let call = &calls.rows[node.row as usize];
+        let times = (node.start_ns as f64 / 1e6, node.end_ns as f64 / 1e6);
+        let (service, template) = (calls.name(call.service), calls.name(call.template));
+        let detached = if node.detached { " detached" } else { "" };
+        let indent = "  ".repeat(depth);
+        let class = node.class.word();
+        out.push_str(&format!("{indent}{service} {class} {template} {}..{}{detached}\n", times.0, times.1));
+    }
+    if forest.ingest != Ingest::default() {
+        out.push_str(&mended(&forest.ingest));
+    }
+    expected.assert_eq(&out);
+}
+
+fn mended(ingest: &Ingest) -> String {
+    let text = format!("{ingest:?}");
+    let inner = text.trim_start_matches("Ingest { ").trim_end_matches(" }");
+    let parts: Vec<&str> = inner.split(", ").filter(|part| !part.ends_with(": 0")).collect();
+    format!("mended: {}\n", parts.join(", "))
 }
 
 /// `rule endpoint | title | p95 before -> after (low..high) grade`, then `not run: rule (signal)`.

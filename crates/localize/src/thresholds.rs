@@ -19,8 +19,10 @@ pub struct Thresholds {
     pub critical_gain_share: f64,
     /// Below this share of root time explained by children, an endpoint is not observable.
     pub min_coverage: f64,
-    /// Confidence of any finding on an endpoint that is not observable is at most this.
-    pub uncovered_confidence: f64,
+    /// Confidence of any finding is at most this where its endpoint is not observable or the load was not valid.
+    pub doubtful_confidence: f64,
+    /// A call is a symptom where findings below it hold this share of its critical time.
+    pub symptom_share: f64,
     /// A root without children and shorter than this, milliseconds, needs no explaining.
     pub unexplained_floor_ms: f64,
 
@@ -133,7 +135,8 @@ impl Default for Thresholds {
             warning_gain_share: 0.10,
             critical_gain_share: 0.30,
             min_coverage: 0.70,
-            uncovered_confidence: 0.5,
+            doubtful_confidence: 0.5,
+            symptom_share: 0.5,
             unexplained_floor_ms: 5.0,
             overrun_ms: 0.5,
             overlap_share: 0.01,

@@ -284,6 +284,7 @@ impl Nursery<'_> {
                 }
                 if visited[parent as usize] == stamp {
                     self.spans[walker].parent = NONE;
+                    self.spans[walker].missing_parent = true;
                     self.forest.ingest.cycles += 1;
                     break;
                 }
@@ -371,8 +372,8 @@ impl Nursery<'_> {
         }
     }
 
-    /// Whether a leaf is likely the true parent of a sibling within its time. Two calls sent by one service side by
-    /// side are no such case, nor are two tasks started together.
+    /// Whether a leaf is likely the true parent of a sibling within its time. Within one service only where the leaf
+    /// does not even tell its kind, so that its parent is to be doubted as well, and not of tasks started together.
     fn covers(&self, leaf: u32, other: u32) -> bool {
         let (l, o) = (&self.spans[leaf as usize], &self.spans[other as usize]);
         if o.start < l.start || o.end > l.end || o.end - o.start >= l.end - l.start {
@@ -383,7 +384,7 @@ impl Nursery<'_> {
             return true;
         }
         let started_together = ((o.start - l.start) as f64) < STARTED_TOGETHER * (l.end - l.start) as f64;
-        l.class == Class::Internal && !started_together
+        l.class == Class::Internal && !l.class_sent && !started_together
     }
 
     /// Emits one tree, parents first: aligned, clamped, detached tails marked.
@@ -482,3 +483,6 @@ impl Nursery<'_> {
 const MAX_OPEN_SIBLINGS: usize = 16;
 /// Siblings that start within this share of the longer one's time were started side by side.
 const STARTED_TOGETHER: f64 = 0.02;
+
+#[cfg(test)]
+mod tests;

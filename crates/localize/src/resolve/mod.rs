@@ -167,6 +167,9 @@ struct Resource {
     browser: bool,
 }
 
+/// Function, namespace and file as sent, and the line.
+type CodeKey = (Sym, Option<Sym>, Option<Sym>, Option<u32>);
+
 struct Resolver<'a> {
     table: &'a SpanTable,
     keys: Keys,
@@ -177,7 +180,7 @@ struct Resolver<'a> {
     texts: HashMap<(Reading, Sym), Understood>,
     /// By (first, second symbol in `names`): two parts joined.
     joined: HashMap<(Sym, Sym, char), Sym>,
-    code_numbers: HashMap<(Option<Sym>, Option<Sym>, Option<Sym>, i64), u32>,
+    code_numbers: HashMap<CodeKey, u32>,
     codes: Vec<CodeRef>,
     without_statement: u64,
     database_spans: u64,
@@ -485,8 +488,8 @@ impl<'a> Resolver<'a> {
             return NO_CODE;
         };
         let (namespace, file) = (self.sym(Meaning::CodeNamespace), self.sym(Meaning::CodeFile));
-        let line = self.slots.number(self.table, Meaning::CodeLine).filter(|n| *n >= 1.0);
-        let key = (Some(function), namespace, file, line.map_or(-1, |l| l as i64));
+        let line = self.slots.number(self.table, Meaning::CodeLine).filter(|n| *n >= 1.0).map(|l| l as u32);
+        let key = (function, namespace, file, line);
         if let Some(&number) = self.code_numbers.get(&key) {
             return number;
         }
@@ -495,7 +498,7 @@ impl<'a> Resolver<'a> {
             Some(namespace) => format!("{}.{}", text(namespace), text(function)),
             None => text(function),
         };
-        let code = CodeRef { function: name, file: file.map(text), line: line.map(|l| l as u32) };
+        let code = CodeRef { function: name, file: file.map(text), line };
         self.codes.push(code);
         let number = u32::try_from(self.codes.len() - 1).unwrap_or(NO_CODE);
         self.code_numbers.insert(key, number);

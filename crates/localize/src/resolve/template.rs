@@ -11,7 +11,8 @@ pub(crate) fn statement(text: &str) -> String {
 pub(crate) fn hides_parameters(text: &str) -> bool {
     let bytes = text.as_bytes();
     (0..bytes.len()).any(|at| {
-        let (before, next) = (at.checked_sub(1).map(|b| bytes[b]), bytes.get(at + 1).copied().unwrap_or(b' '));
+        let (before, next) =
+            (at.checked_sub(1).map(|b| bytes[b]), bytes.get(at + 1).copied().unwrap_or(b' '));
         match bytes[at] {
             b'?' => true,
             b'$' => next.is_ascii_digit(),

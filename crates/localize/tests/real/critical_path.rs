@@ -1,19 +1,18 @@
 //! The critical path and its exclusive drag against what Uber's CRISP computes on its own 25 test traces.
 //! `docs/critical-path.md` says how the two agree.
 
-
-mod support;
-
+use crate::support;
+use localize::critical;
 use localize::facts::Facts;
 use localize::simulate::Simulator;
 use localize::thresholds::Thresholds;
-use localize::critical;
 use model::Recording;
 use serde_json::Value as Json;
 
 #[test]
 fn path_and_drag_are_those_of_crisp() {
-    let text = std::fs::read_to_string(support::testdata("critical-path/expected.json")).expect("expected.json");
+    let text =
+        std::fs::read_to_string(support::testdata("critical-path/expected.json")).expect("expected.json");
     let expected: Json = serde_json::from_str(&text).expect("JSON");
     let mut differences = Vec::new();
     for number in 1..=25 {
@@ -41,7 +40,10 @@ fn path_and_drag_are_those_of_crisp() {
         let own: i64 = facts.critical.path_ns.iter().sum();
         assert_eq!(own, facts.forest.root_ns(tree), "{file}: own times add up to the root");
         let again = Simulator::new(facts.stage()).root_ns(0, &[]);
-        assert!((again - own as f64).abs() <= own as f64 * 1e-3, "{file}: run again: {again}, recorded: {own}");
+        assert!(
+            (again - own as f64).abs() <= own as f64 * 1e-3,
+            "{file}: run again: {again}, recorded: {own}"
+        );
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

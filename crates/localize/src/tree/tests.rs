@@ -1,0 +1,233 @@
+use crate::testing::check_trees;
+use expect_test::expect;
+use model::{SpanTable, fixture};
+
+fn draw(drawing: &str) -> SpanTable {
+    fixture::spans(drawing).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+#[test]
+fn a_clean_trace_is_kept_as_it_is() {
+    let spans = draw(
+        r#"
+        api server "GET /orders" 0..100
+          api db "SELECT 1" 10..20 x2 gap 5
+          api http "GET http://stock:80/stock/7" 60..90
+            stock server "GET /stock/{id}" 65..85
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+        api server GET /orders 0..100
+          api db SELECT $1 10..20
+          api db SELECT $1 25..35
+          api http GET stock/stock/{id} 60..90
+            stock server GET /stock/{id} 65..85
+    "#]],
+    );
+}
+
+#[test]
+fn halves_that_share_an_id_are_client_and_server() {
+    let mut spans = draw(
+        r#"
+        api server "GET /orders" 0..100
+          api client "get stock" 10..60
+          stock server "GET /stock/{id}" 15..55
+            stock db "SELECT 1" 20..30
+        "#,
+    );
+    // Zipkin: the server's half has the client's id and parent.
+    spans.span_ids[2] = spans.span_ids[1];
+    spans.parent_ids[3] = spans.span_ids[1];
+    check_trees(
+        &spans,
+        &expect![[r#"
+        api server GET /orders 0..100
+          api http get stock 10..60
+            stock server GET /stock/{id} 15..55
+              stock db SELECT $1 20..30
+        mended: joined_halves: 1
+    "#]],
+    );
+}
+
+#[test]
+fn a_leaf_that_covers_a_sibling_of_another_service_is_its_parent() {
+    let spans = draw(
+        r#"
+        gateway server "GET /orders" 0..100
+          gateway http "GET http://api/orders" 5..95
+          api server "GET /orders" 10..90
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+        gateway server GET /orders 0..100
+          gateway http GET api/orders 5..95
+            api server GET /orders 10..90
+        mended: adopted: 1
+    "#]],
+    );
+}
+
+#[test]
+fn calls_side_by_side_do_not_adopt_each_other() {
+    let spans = draw(
+        r#"
+        api server "GET /orders" 0..100
+          api http "GET http://slow/a" 5..95
+          api http "GET http://quick/b" 10..30
+          api internal "render" 5..50
+          api internal "count" 5.1..30
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+        api server GET /orders 0..100
+          api internal render 5..50
+          api http GET slow/a 5..95
+          api internal count 5.1..30
+          api http GET quick/b 10..30
+    "#]],
+    );
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_aligned_with_all_below_it() {
+    let spans = draw(
+        r#"
+        api server "GET /orders" 0..100
+          api http "GET http://stock/7" 10..60
+            stock server "GET /stock/{id}" 510..550
+              stock db "SELECT 1" 520..530
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+        api server GET /orders 0..100
+          api http GET stock/{id} 10..60
+            stock server GET /stock/{id} 15..55
+              stock db SELECT $1 25..35
+        mended: realigned: 1
+    "#]],
+    );
+}
+
+#[test]
+fn work_that_goes_on_after_its_parent_is_detached() {
+    let spans = draw(
+        r#"
+        api server "POST /orders" 0..50
+          api internal "send mail" 40..400
+            api http "POST http://mail/send" 45..390
+          api internal "late" 60..70
+          api db "INSERT" 10..50.2
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+        api server POST /orders 0..50
+          api db INSERT 10..50
+          api internal send mail 40..400 detached
+            api http POST mail/send 45..390 detached
+          api internal late 60..70 detached
+        mended: clamped: 1, detached: 2
+    "#]],
+    );
+}
+
+#[test]
+fn cycles_missing_parents_copies_and_bad_times_are_counted() {
+    let mut spans = draw(
+        r#"
+        api server "GET /a" 0..50
+          api internal "one" 10..30
+            api internal "two" 12..28
+          api internal "self" 31..32
+          api db "SELECT 1" 40..45
+          api db "SELECT 2" 46..47
+          api db "SELECT 2" 46..47
+          api internal "backwards" 48..49
+          api internal "no start" 0..3
+        "#,
+    );
+    spans.parent_ids[1] = spans.span_ids[2];
+    spans.parent_ids[3] = spans.span_ids[3];
+    spans.parent_ids[4] = 0xdead;
+    spans.span_ids[6] = spans.span_ids[5];
+    spans.durations_ns[7] = -5;
+    spans.starts_ns[8] = 0;
+    check_trees(
+        &spans,
+        &expect![[r#"
+        api server GET /a 0..50
+          api internal no start 0..3
+          api db SELECT $1 46..47
+          api internal backwards 48..48
+        api internal two 0..16
+          api internal one -2..18 detached
+        api internal self 0..1
+        api db SELECT $1 0..5
+        mended: orphans: 3, cycles: 1, negative_durations: 1, missing_times: 1, duplicates: 1, detached: 1
+    "#]],
+    );
+}
+
+#[test]
+fn several_roots_of_a_trace_are_several_trees_and_an_entry_with_a_remote_parent_is_no_orphan() {
+    let mut spans = draw(
+        r#"
+        api server "GET /a" 0..50
+        api server "GET /b" 60..70
+        "#,
+    );
+    spans.trace_ids[1] = spans.trace_ids[0];
+    spans.parent_ids[1] = 0xbeef;
+    check_trees(
+        &spans,
+        &expect![[r#"
+        api server GET /a 0..50
+        api server GET /b 0..10
+    "#]],
+    );
+}
+
+#[test]
+fn spans_without_a_kind_are_told_by_their_neighbours() {
+    let spans = draw(
+        r#"
+        web none "shop.Web/Recv." 0..50
+          web none "shop.Stock/Get" 10..40
+            stock none "shop.Stock/Get" 15..35
+              stock none "shop.Stock/Parse" 16..20
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+        web server shop.Web/Recv. 0..50
+          web rpc shop.Stock/Get 10..40
+            stock server shop.Stock/Get 15..35
+              stock internal shop.Stock/Parse 16..20
+    "#]],
+    );
+}
+
+#[test]
+fn extreme_times_and_ids_do_not_panic() {
+    let mut spans = draw("repeat 3\napi server \"GET /a\" 0..50\n  api db \"SELECT 1\" 10..20 x3");
+    let last = spans.len() - 1;
+    (spans.starts_ns[1], spans.durations_ns[1]) = (u64::MAX, i64::MAX);
+    (spans.starts_ns[2], spans.durations_ns[2]) = (1, i64::MIN);
+    spans.span_ids[3] = 0;
+    spans.trace_ids[last] = 0;
+    let recording = model::Recording { spans, ..model::Recording::default() };
+    let diagnosis = crate::localize(&recording, &crate::Options::default());
+    assert_eq!(diagnosis.recording.spans, 12);
+}

@@ -1,0 +1,178 @@
+//! The engine as a whole: one defect is one finding however many requests show it, the same input gives the same
+//! bytes, predictions speak of what the load measures, and what cannot be seen is said.
+
+use localize::{Options, localize};
+use model::metrics::names;
+use model::{
+    Gap, Histogram, LatencyCell, MetricKind, MetricSeries, Point, Recording, RequestSample, Run, Validity,
+    ValidityIssue, fixture,
+};
+
+const ONE_DEFECT: &str = r#"
+    repeat 8000
+    api server "GET /orders" 0..120
+      api db "SELECT id FROM orders WHERE customer_id = $1" 5..10
+      api db "SELECT * FROM items WHERE order_id = $1" 10..18 x10 gap 2 db.query.parameter.0={t}{n}
+"#;
+
+fn drawn(drawing: &str) -> Recording {
+    Recording { spans: fixture::spans(drawing).expect("a drawing"), ..Recording::default() }
+}
+
+fn gauge(name: &str, value: f64) -> MetricSeries {
+    MetricSeries {
+        name: name.to_owned(),
+        unit: "1".to_owned(),
+        kind: MetricKind::Gauge,
+        attributes: std::collections::BTreeMap::new(),
+        points: vec![Point { time_ns: 1, value }],
+    }
+}
+
+#[test]
+fn eight_thousand_traces_with_one_defect_are_one_finding() {
+    let diagnosis = localize(&drawn(ONE_DEFECT), &Options::default());
+    let rules: Vec<&str> = diagnosis.findings.iter().map(|f| f.rule.as_str()).collect();
+    assert_eq!(rules, ["n_plus_one"]);
+    let evidence = &diagnosis.findings[0].evidence;
+    assert_eq!((evidence.traces, evidence.traces_of, evidence.trace_ids.len()), (8000, 8000, 10));
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes_and_the_order_of_arrival_does_not_matter() {
+    let drawing = ONE_DEFECT.replace("repeat 8000", "repeat 50");
+    let bytes = |r: &Recording| serde_json::to_string(&localize(r, &Options::default())).expect("JSON");
+    let forward = drawn(&drawing);
+    assert_eq!(bytes(&forward), bytes(&drawn(&drawing)));
+    let mut backward = drawn("");
+    for row in (0..forward.spans.len()).rev() {
+        let mut one = drawn("");
+        let mut copy = |sym| one.spans.strings.intern(forward.spans.strings.get(sym));
+        let fields = forward.spans.fields(row);
+        let fields = model::SpanFields { name: copy(fields.name), scope: copy(fields.scope), ..fields };
+        let pack = |to: &mut model::SpanTable, attributes: &[model::Attribute]| -> Vec<model::Attribute> {
+            let moved = attributes.iter().map(|a| {
+                let key = to.strings.intern(forward.spans.strings.get(a.key));
+                model::Attribute { key, value: to.pack(forward.spans.unpack(a.value)) }
+            });
+            moved.collect()
+        };
+        let attributes = pack(&mut one.spans, forward.spans.packed_attributes(row));
+        let resource = pack(&mut one.spans, forward.spans.packed_resource(fields.resource));
+        let resource = one.spans.add_resource(&resource);
+        one.spans.push(model::SpanFields { resource, ..fields }, &attributes);
+        backward.spans.append(&one.spans);
+    }
+    assert_eq!(bytes(&forward), bytes(&backward));
+}
+
+/// The load saw every request 30 ms longer than its root span, and names the endpoint its own way.
+fn under_load(recording: &mut Recording) {
+    recording.run = Run {
+        operations: vec!["list orders".to_owned()],
+        start_ns: fixture::EPOCH_NS,
+        end_ns: fixture::EPOCH_NS + 10_000_000_000,
+        ..Run::default()
+    };
+    let mut response = Histogram::default();
+    for trace in 1..=100_u128 {
+        response.record(150_000_000);
+        recording.requests.push(RequestSample {
+            operation: 0,
+            due_ns: 0,
+            response_ns: 150_000_000,
+            service_ns: 150_000_000,
+            status: 200,
+            error: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            trace_id: trace,
+            slowest: false,
+        });
+    }
+    recording.latencies.push(LatencyCell { response, ..LatencyCell::default() });
+}
+
+#[test]
+fn predictions_and_goals_speak_of_what_the_load_measures() {
+    let mut recording = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 100"));
+    under_load(&mut recording);
+    let goals = vec!["p95(list orders) < 100 ms".parse().expect("a goal")];
+    let diagnosis = localize(&recording, &Options { goals, ..Options::default() });
+    let finding = &diagnosis.findings[0];
+    let prediction = finding.prediction.as_ref().expect("a prediction");
+    assert_eq!((finding.endpoint.as_str(), prediction.metric.as_str()), ("list orders", "p95(list orders)"));
+    assert!((prediction.before_ms - 150.0).abs() < 1.0, "{}", prediction.before_ms);
+    assert!((prediction.after_ms - 69.0).abs() < 1.0, "{}", prediction.after_ms);
+    assert_eq!(diagnosis.goals[0].met, Some(false));
+    assert_eq!(finding.severity, model::Severity::Critical);
+}
+
+#[test]
+fn a_goal_for_an_endpoint_that_never_appears_names_those_that_do() {
+    let recording = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 5"));
+    let goals = vec!["p95(GET /order) < 1 ms".parse().expect("a goal")];
+    let diagnosis = localize(&recording, &Options { goals, ..Options::default() });
+    assert_eq!((diagnosis.goals[0].measured, diagnosis.goals[0].met), (None, None));
+    let hints: Vec<&Gap> = diagnosis.gaps.iter().filter(|g| g.hint.contains("GET /orders")).collect();
+    assert_eq!(hints.len(), 1);
+}
+
+#[test]
+fn on_a_full_cpu_less_work_brings_more_and_the_grade_says_model() {
+    let calm = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 100"));
+    let mut full = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 100"));
+    full.metrics = vec![gauge(names::HOST_CPU, 0.9), gauge(names::HOST_CPUS, 2.0)];
+    let predicted = |recording: &Recording| {
+        let diagnosis = localize(recording, &Options::default());
+        let found = diagnosis.findings.into_iter().find(|f| f.rule == "n_plus_one");
+        found.and_then(|f| f.prediction).expect("a prediction")
+    };
+    let (calm, full) = (predicted(&calm), predicted(&full));
+    assert!(full.after_ms < calm.after_ms, "{} {}", full.after_ms, calm.after_ms);
+    assert_eq!((calm.grade, full.grade), (model::Grade::B, model::Grade::C));
+    assert!(full.low_ms < full.after_ms && full.after_ms < full.high_ms);
+}
+
+#[test]
+fn past_errors_correct_the_next_prediction() {
+    let recording = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 20"));
+    let gain = |ratio: f64| {
+        let calibration = std::collections::BTreeMap::from([("n_plus_one".to_owned(), ratio)]);
+        let diagnosis = localize(&recording, &Options { calibration, ..Options::default() });
+        diagnosis.findings[0].prediction.as_ref().expect("a prediction").gain_ms()
+    };
+    assert!((gain(0.5) / gain(1.0) - 0.5).abs() < 1e-6);
+}
+
+#[test]
+fn an_invalid_load_is_a_gap_and_lowers_every_confidence() {
+    let mut recording = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 20"));
+    recording.run.validity = Validity {
+        issues: vec![ValidityIssue {
+            kind: "generator_cpu".to_owned(),
+            invalid: true,
+            reason: "the generator used 99 % of its core".to_owned(),
+            hint: "lower the rate".to_owned(),
+        }],
+    };
+    let diagnosis = localize(&recording, &Options::default());
+    assert!(diagnosis.findings.iter().all(|f| f.confidence <= 0.5));
+    assert!(diagnosis.gaps.iter().any(|g| g.signal == "load" && g.reason.contains("99 %")));
+}
+
+#[test]
+fn two_traces_are_too_few_but_one_alone_is_judged() {
+    let few =
+        ONE_DEFECT.replace("repeat 8000", "repeat 2") + "\nrepeat 300\napi server \"GET /orders\" 0..9\n";
+    assert!(localize(&drawn(&few), &Options::default()).findings.iter().all(|f| f.rule != "n_plus_one"));
+    let one = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 1"));
+    assert_eq!(localize(&one, &Options::default()).findings[0].rule, "n_plus_one");
+}
+
+#[test]
+fn an_empty_recording_names_the_rules_that_could_not_run() {
+    let diagnosis = localize(&Recording::default(), &Options::default());
+    assert!(diagnosis.findings.is_empty());
+    assert!(diagnosis.rules_not_run.iter().any(|r| r.rule == "n_plus_one" && r.missing_signal == "traces"));
+}

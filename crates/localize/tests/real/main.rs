@@ -1,0 +1,5 @@
+//! The engine on traces that others recorded.
+
+mod critical_path;
+mod online_boutique;
+mod support;
