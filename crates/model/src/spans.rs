@@ -217,11 +217,16 @@ impl SpanTable {
     pub fn add_resource(&mut self, attributes: &[Attribute]) -> ResourceId {
         // Resources are few and repeat in runs: the newest is the likeliest.
         let found = self.resource_attributes.iter().rposition(|r| r == attributes);
-        let at = found.unwrap_or_else(|| {
-            self.resource_attributes.push(attributes.to_vec());
-            self.resource_attributes.len() - 1
-        });
-        ResourceId(u32::try_from(at).unwrap_or(u32::MAX))
+        match found {
+            Some(at) => ResourceId(u32::try_from(at).unwrap_or(u32::MAX)),
+            None => self.add_new_resource(attributes),
+        }
+    }
+
+    /// Adds a resource without looking whether it is there: for callers with an index of their own.
+    pub fn add_new_resource(&mut self, attributes: &[Attribute]) -> ResourceId {
+        self.resource_attributes.push(attributes.to_vec());
+        ResourceId(u32::try_from(self.resource_attributes.len() - 1).unwrap_or(u32::MAX))
     }
 
     /// Packs a value, interning a text and keeping a wide number aside.

@@ -115,6 +115,12 @@ impl Strings {
         self.ends.is_empty()
     }
 
+    /// The bound on text that it was made with.
+    #[must_use]
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     /// How many strings found no room.
     #[must_use]
     pub fn refused(&self) -> u64 {
