@@ -1,6 +1,7 @@
 //! Goals against what was measured: by the load where there was one, else by server spans; CPU and memory by metrics.
 
 use crate::facts::Facts;
+use crate::load::Joined;
 use crate::predict::round;
 use crate::shape::{EndpointId, quantile};
 use model::metrics::names;
@@ -33,7 +34,9 @@ fn measure(facts: &Facts<'_>, goal: &Goal) -> Option<f64> {
         GoalMetric::Lcp => None,
         metric => {
             let concerned = facts.endpoints().map(|e| e.0).filter(|e| goal.concerns(facts.load.name(*e)));
-            let figures = concerned.filter_map(|e| of_endpoint(facts, e, metric));
+            let traced = concerned.filter_map(|e| of_endpoint(facts, e, metric));
+            let unjoined = facts.load.unjoined.iter().filter(|j| goal.concerns(&j.name));
+            let figures = traced.chain(unjoined.filter_map(|j| of_operation(facts, j, metric)));
             match goal.relation {
                 model::Relation::Below => figures.max_by(f64::total_cmp),
                 model::Relation::Above => figures.min_by(f64::total_cmp),
@@ -56,6 +59,17 @@ fn of_endpoint(facts: &Facts<'_>, endpoint: EndpointId, metric: GoalMetric) -> O
     }
 }
 
+/// Of an operation that only the load knows.
+fn of_operation(facts: &Facts<'_>, load: &Joined, metric: GoalMetric) -> Option<f64> {
+    match metric {
+        GoalMetric::Quantile(q) => load.responses.quantile_ms(q),
+        GoalMetric::Mean => load.responses.mean_ms(),
+        GoalMetric::Errors => Some(load.error_share()),
+        GoalMetric::Rate => Some(load.responses.count() as f64 / facts.seconds()),
+        GoalMetric::Cpu | GoalMetric::Memory | GoalMetric::Lcp => None,
+    }
+}
+
 /// A response time of an endpoint: by the load, else by the roots of its traces.
 #[must_use]
 pub(crate) fn quantile_ms(facts: &Facts<'_>, endpoint: EndpointId, q: f64) -> f64 {
@@ -73,7 +87,7 @@ pub(crate) fn quantile_ms(facts: &Facts<'_>, endpoint: EndpointId, q: f64) -> f6
 pub(crate) fn error_share(facts: &Facts<'_>, endpoint: EndpointId) -> f64 {
     let load = &facts.load.endpoints[endpoint as usize];
     if !load.responses.is_empty() || load.errors > 0 {
-        return load.errors as f64 / load.responses.count().max(load.errors) as f64;
+        return load.error_share();
     }
     let trees = &facts.shapes.endpoint(endpoint).trees;
     let failed = |t: &&u32| facts.call(facts.forest.trees[**t as usize].root).error;
@@ -103,7 +117,8 @@ fn resource(facts: &Facts<'_>, goal: &Goal, host: &str, role: &str) -> Option<f6
 }
 
 fn unseen(facts: &Facts<'_>, goal: &Goal) -> Gap {
-    let mut seen: Vec<&str> = facts.endpoints().map(|e| facts.load.name(e.0)).collect();
+    let unjoined = facts.load.unjoined.iter().map(|j| j.name.as_str());
+    let mut seen: Vec<&str> = facts.endpoints().map(|e| facts.load.name(e.0)).chain(unjoined).collect();
     seen.sort_unstable();
     seen.dedup();
     match goal.metric {

@@ -23,10 +23,20 @@ pub struct Joined {
     pub joined: u64,
 }
 
+impl Joined {
+    /// Failed requests of all, 0 to 1; a failed one may or may not be among the response times.
+    #[must_use]
+    pub fn error_share(&self) -> f64 {
+        self.errors as f64 / self.responses.count().max(self.errors).max(1) as f64
+    }
+}
+
 /// All endpoints' joins.
 #[derive(Default)]
 pub struct Load {
     pub endpoints: Vec<Joined>,
+    /// Operations of the load that no endpoint was joined with: nothing but their figures is known.
+    pub unjoined: Vec<Joined>,
     /// By tree: the client's time less the root span's, nanoseconds.
     overheads: HashMap<TreeId, f64>,
 }
@@ -104,10 +114,95 @@ fn by_name(recording: &Recording, endpoint: &str) -> Option<u32> {
 }
 
 fn add_responses(recording: &Recording, load: &mut Load) {
+    for (operation, name) in (0..).zip(&recording.run.operations) {
+        let used = recording.latencies.iter().any(|c| c.operation == operation);
+        if used && load.endpoints.iter().all(|j| j.operation != Some(operation)) {
+            load.unjoined.push(Joined {
+                operation: Some(operation),
+                name: name.clone(),
+                ..Joined::default()
+            });
+        }
+    }
+    let all = load.endpoints.iter_mut().chain(&mut load.unjoined);
+    let mut by_operation: Vec<&mut Joined> = all.filter(|j| j.operation.is_some()).collect();
     for cell in &recording.latencies {
-        for joined in load.endpoints.iter_mut().filter(|j| j.operation == Some(cell.operation)) {
+        for joined in by_operation.iter_mut().filter(|j| j.operation == Some(cell.operation)) {
             joined.responses.merge(&cell.response);
             joined.errors += u64::from(cell.errors);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::facts::Facts;
+    use crate::testing::drawn;
+    use crate::thresholds::Thresholds;
+    use model::{LatencyCell, Recording, RequestSample};
+
+    fn request(operation: u32, trace_id: u128, response_ms: u64, slowest: bool) -> RequestSample {
+        RequestSample {
+            operation,
+            due_ns: 0,
+            response_ns: response_ms * 1_000_000,
+            service_ns: response_ms * 1_000_000,
+            status: 200,
+            error: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            trace_id,
+            slowest,
+        }
+    }
+
+    fn recording() -> Recording {
+        let mut recording =
+            drawn("repeat 3\napi server \"GET /a/{id}\" 0..50\n\napi server \"GET /b\" 0..10");
+        recording.run.operations = ["GET /a/:x", "other", "GET /b"].map(str::to_owned).to_vec();
+        recording
+    }
+
+    fn facts<T>(recording: &Recording, read: impl Fn(&Facts<'_>) -> T) -> T {
+        read(&Facts::gather(recording, &Thresholds::default(), false))
+    }
+
+    #[test]
+    fn most_trace_ids_decide_and_the_slowest_do_not_set_the_overhead() {
+        let mut recording = recording();
+        recording.requests =
+            vec![request(1, 1, 60, false), request(1, 2, 550, true), request(0, 3, 60, false)];
+        facts(&recording, |facts| {
+            assert_eq!(facts.load.name(0), "other");
+            assert_eq!(facts.load.endpoints[0].joined, 3);
+            let overheads = [0, 1, 2].map(|t| facts.load.overhead_ns(0, t).round() as i64);
+            assert_eq!(overheads, [10_000_000, 500_000_000, 10_000_000]);
+            assert_eq!(facts.load.endpoints[0].overhead_ns.round() as i64, 10_000_000);
+        });
+    }
+
+    #[test]
+    fn without_trace_ids_names_decide_and_parameters_match_whatever_they_are_called() {
+        let names = facts(&recording(), |facts| [0, 1].map(|e| facts.load.name(e).to_owned()));
+        assert_eq!(names, ["GET /a/:x", "GET /b"]);
+    }
+
+    #[test]
+    fn an_operation_without_traces_is_kept_apart() {
+        let mut recording = recording();
+        let mut cell = LatencyCell { operation: 1, errors: 2, ..LatencyCell::default() };
+        cell.response.record(5_000_000);
+        recording.latencies = vec![cell];
+        facts(&recording, |facts| {
+            let unjoined = &facts.load.unjoined;
+            assert_eq!((unjoined.len(), unjoined[0].name.as_str(), unjoined[0].errors), (1, "other", 2));
+        });
+    }
+
+    #[test]
+    fn a_request_that_was_quicker_than_its_span_has_no_negative_overhead() {
+        let mut recording = recording();
+        recording.requests = vec![request(0, 1, 1, false)];
+        assert!(facts(&recording, |facts| facts.load.overhead_ns(0, 0)) >= 0.0);
     }
 }

@@ -28,6 +28,18 @@ pub(crate) fn recording(facts: &Facts<'_>) -> RecordingFigures {
             }
         })
         .collect();
+    endpoints.extend(facts.load.unjoined.iter().map(|load| EndpointFigures {
+        endpoint: load.name.clone(),
+        service: String::new(),
+        requests: load.responses.count(),
+        rate_per_s: round(load.responses.count() as f64 / facts.seconds()),
+        p50_ms: round(load.responses.quantile_ms(0.5).unwrap_or(0.0)),
+        p95_ms: round(load.responses.quantile_ms(0.95).unwrap_or(0.0)),
+        p99_ms: round(load.responses.quantile_ms(0.99).unwrap_or(0.0)),
+        error_share: round(load.error_share()),
+        traces: 0,
+        coverage: None,
+    }));
     endpoints.sort_by(|a, b| (&a.endpoint, &a.service).cmp(&(&b.endpoint, &b.service)));
     RecordingFigures {
         id: run.id.clone(),
@@ -75,5 +87,10 @@ pub(crate) fn gaps(facts: &Facts<'_>) -> Vec<Gap> {
         "let the instrumentation send db.query.text (or db.statement)",
     );
     gaps.extend(invalid);
+    gaps.extend(facts.load.unjoined.iter().map(|load| {
+        let reason = format!("no trace of `{}` was received: nothing can be found on it", load.name);
+        let hint = "send traces of the service to trimtab (OTLP), and let it take the traceparent header";
+        Gap::new("traces", reason, hint)
+    }));
     gaps
 }

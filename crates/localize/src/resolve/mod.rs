@@ -580,3 +580,6 @@ fn known(hash: u64) -> u64 {
 pub(crate) fn same_statement(database: &str, template: &str) -> bool {
     database == template || template::bare(database) == template::bare(template)
 }
+
+#[cfg(test)]
+mod tests;
