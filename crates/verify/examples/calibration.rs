@@ -1,4 +1,5 @@
-//! Prints the table of `docs/statistics.md`: how often the intervals are right, on simulated trials.
+//! Prints the tables of `docs/statistics.md`: how often intervals are right, and how often a level series is called
+//! unsteady, on simulated data.
 //! `cargo run --release -p verify --example calibration`
 
 #[path = "../tests/series/mod.rs"]
@@ -6,6 +7,8 @@ mod series;
 #[path = "../tests/tally/mod.rs"]
 mod tally;
 
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 use series::{Kind, Layout};
 use tally::{Tally, tally};
 
@@ -13,8 +16,13 @@ const TRIALS: u32 = 2000;
 const FIRST_SEED: u64 = 1_000_000;
 const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
 
-#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn main() {
+    intervals();
+    warm_ups();
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn intervals() {
     let layouts = [
         (Kind::Independent, 20, 6000),
         (Kind::Hard, 20, 6000),
@@ -53,6 +61,38 @@ fn main() {
                 percent(&half[at], half[at].differs),
                 percent(&tiny[at], tiny[at].differs),
                 percent(&same[at], same[at].open),
+            );
+        }
+    }
+}
+
+/// Means of level series with this correlation from cell to cell.
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn warm_ups() {
+    println!("\n| correlation of cells | cells | called unsteady | mean cut |");
+    println!("|---|---|---|---|");
+    for correlation in [0.0_f64, 0.5, 0.9] {
+        for cells in [20_usize, 30, 60, 120, 300] {
+            let mut chance = Xoshiro256PlusPlus::seed_from_u64(FIRST_SEED);
+            let (mut unsteady, mut cut, mut level) = (0_u32, 0.0, 0.0);
+            for _ in 0..TRIALS {
+                let means: Vec<f64> = (0..cells)
+                    .map(|_| {
+                        // Nearly normal: a sum of twelve uniform values.
+                        let step: f64 = (0..12).map(|_| chance.random::<f64>() - 0.5).sum();
+                        level = correlation * level + step;
+                        level
+                    })
+                    .collect();
+                let found = verify::warm_up(&means);
+                unsteady += u32::from(!found.steady);
+                cut += found.cut as f64 / cells as f64;
+            }
+            let percent = |sum: f64| 100.0 * sum / f64::from(TRIALS);
+            println!(
+                "| {correlation} | {cells} | {:.1} % | {:.1} % |",
+                percent(f64::from(unsteady)),
+                percent(cut)
             );
         }
     }

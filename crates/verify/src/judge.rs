@@ -110,6 +110,8 @@ pub(crate) struct Judged {
 /// The failures of one operation with the word on them.
 pub(crate) struct JudgedErrors {
     pub(crate) operation: String,
+    /// Of the operation that the change is about.
+    pub(crate) aimed: bool,
     pub(crate) shares: ErrorShares,
     pub(crate) worse: bool,
 }
@@ -119,8 +121,8 @@ pub(crate) const SEQUENTIAL_LIMIT: f64 = 0.2;
 
 /// Judges a trial. The verdict is `Worse` if the aimed metric, any other or the share of failures is worse; `Better`
 /// if the aimed metric (without an aim: any) is better and nothing is worse; `Same` if the aimed metric (without an
-/// aim: every one) lies within the tolerance; else `Unclear`. The aimed metric is tested at the full confidence, all
-/// others share it (Holm 1979). A metric without an interval has `low` and `high` at the bounds e^-9 and e^9.
+/// aim: every one) lies within the tolerance; else `Unclear`. The aimed metric and the failures of its operation are
+/// tested at the full confidence, all others share it (Holm 1979). A metric without an interval has `low` and `high` at the bounds e^-9 and e^9.
 #[must_use]
 pub fn judge(trial: &Trial, options: &Options) -> Judgement {
     let options = options.sane();
@@ -131,6 +133,7 @@ pub fn judge(trial: &Trial, options: &Options) -> Judgement {
         .iter()
         .map(|(operation, pairs)| JudgedErrors {
             operation: operation.clone(),
+            aimed: aim.as_ref().is_some_and(|aim| aim.operation == *operation),
             shares: compare_errors(pairs),
             worse: false,
         })
@@ -224,7 +227,7 @@ fn give_words(trial: &Trial, options: &Options, metrics: &mut [Judged], errors: 
     };
     let better = holm(&metrics.iter().map(|m| shared(|e| e.p_better, m)).collect::<Vec<_>>(), alpha);
     let mut p_worse: Vec<f64> = metrics.iter().map(|m| shared(|e| e.p_worse, m)).collect();
-    p_worse.extend(errors.iter().map(|e| e.shares.p_rise));
+    p_worse.extend(errors.iter().map(|e| if e.aimed { f64::NAN } else { e.shares.p_rise }));
     let worse = holm(&p_worse, alpha);
     let tests = p_worse.iter().filter(|p| !p.is_nan()).count();
     for (at, judged) in metrics.iter_mut().enumerate() {
@@ -240,7 +243,7 @@ fn give_words(trial: &Trial, options: &Options, metrics: &mut [Judged], errors: 
         };
     }
     for (at, error) in errors.iter_mut().enumerate() {
-        error.worse = worse[metrics.len() + at];
+        error.worse = worse[metrics.len() + at] || (error.aimed && error.shares.p_rise <= alpha);
     }
 }
 

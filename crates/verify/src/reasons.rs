@@ -6,6 +6,8 @@ use crate::judge::{Doubt, Judged, JudgedErrors, Metric, Options, SEQUENTIAL_LIMI
 use crate::words::{counted, ms, percent};
 use model::{Design, Trial, Verdict};
 
+/// A rise of failures with a p-value below this is told though it gives no verdict.
+const SUSPECT: f64 = 0.2;
 /// Metrics named in a sentence about several.
 const MAX_NAMED: usize = 4;
 /// Sentences about single metrics other than the aimed one.
@@ -37,6 +39,7 @@ pub(crate) fn all(
         reasons.push(format!("and {} likewise", counted(told.len() - MAX_SENTENCES, "more metric")));
     }
     reasons.extend(open_questions(metrics, aim.is_none() && verdict == Verdict::Unclear));
+    reasons.extend(errors.iter().filter(|error| !error.worse && error.shares.p_rise < SUSPECT).map(suspect));
     reasons.extend(doubts(trial, metrics));
     reasons
 }
@@ -116,6 +119,15 @@ fn short(shortage: Shortage) -> String {
 fn failing(error: &JudgedErrors) -> String {
     format!(
         "errors({}) is worse: {} of requests failed before, {} after; fast failures are no gain",
+        error.operation,
+        percent(error.shares.before),
+        percent(error.shares.after)
+    )
+}
+
+fn suspect(error: &JudgedErrors) -> String {
+    format!(
+        "errors({}) may have risen, from {} to {} of requests: too few requests to tell",
         error.operation,
         percent(error.shares.before),
         percent(error.shares.after)

@@ -101,6 +101,23 @@ fn a_change_that_is_fast_because_it_fails_is_worse() {
 }
 
 #[test]
+fn a_few_new_failures_of_the_aimed_operation_weigh_fully_and_of_others_are_told() {
+    let failing = |seed: u64| {
+        let mut pairs = simulated(0.5, 200, seed);
+        pairs.iter_mut().step_by(2).for_each(|pair| pair.after_errors = 1);
+        pairs
+    };
+    let judgement = judge(&trial(vec![("GET /a", failing(21))]), &aim("p95(GET /a)"));
+    assert_eq!(judgement.metric, "errors(GET /a)", "{}", told(&judgement));
+    let many: Vec<String> = (0..20).map(|op| format!("GET /{op}")).collect();
+    let mut operations = vec![("GET /a", simulated(0.5, 200, 22)), ("GET /b", failing(23))];
+    operations.extend(many.iter().zip(24..).map(|(name, seed)| (name.as_str(), simulated(1.0, 200, seed))));
+    let judgement = judge(&trial(operations), &aim("p95(GET /a)"));
+    assert_eq!(judgement.verdict, Verdict::Better, "{}", told(&judgement));
+    assert!(says(&judgement, "errors(GET /b) may have risen, from 0.0 % to 5.0 % of requests"));
+}
+
+#[test]
 fn errors_that_were_there_before_do_not_count() {
     let mut pairs = simulated(0.5, 3000, 3);
     for pair in &mut pairs {
