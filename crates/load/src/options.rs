@@ -1,0 +1,116 @@
+//! How one run is done, apart from what it sends. Clocks come from outside.
+
+use crate::Pace;
+use crate::record::Progress;
+use anyhow::{Result, bail};
+use net::{HttpVersion, TlsOptions};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// More cells of time than this, over all operations, are refused: each holds two histograms.
+const MAX_CELLS: u64 = 1_000_000;
+/// More samples per operation than this are refused.
+const MAX_SAMPLES: usize = 1_000_000;
+/// More requests in flight than this are refused: each may need a socket.
+const MAX_IN_FLIGHT: usize = 60_000;
+
+/// One moment on both clocks, so that what is timed by the monotonic one can be told in Unix time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    pub unix_ns: u64,
+    pub at: Instant,
+}
+
+impl Clock {
+    /// Unix nanoseconds of another moment.
+    #[must_use]
+    pub fn unix_ns(&self, at: Instant) -> u64 {
+        match at.checked_duration_since(self.at) {
+            Some(after) => self.unix_ns.saturating_add(nanos(after)),
+            None => self.unix_ns.saturating_sub(nanos(self.at - at)),
+        }
+    }
+}
+
+/// Nanoseconds; 584 years are the most.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Settings of a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub pace: Pace,
+    /// Arrivals are due within this time from the start; answers may come later.
+    pub duration: Duration,
+    /// Decides due times, operations, variables and samples; trace ids differ from run to run.
+    pub seed: u64,
+    /// From sending (connecting included) to the last byte.
+    pub timeout: Duration,
+    /// Requests open at once, and so connections with HTTP/1.1. At the bound arrivals wait, which counts as response
+    /// time; those that cannot start until `timeout` after the end are [`model::ErrorClass::NotStarted`].
+    pub max_in_flight: usize,
+    pub cell_ms: u32,
+    /// Per operation, drawn uniformly.
+    pub uniform_samples: usize,
+    /// Per operation.
+    pub slowest_samples: usize,
+    /// How long requests in flight may go on after a shutdown.
+    pub grace: Duration,
+    pub version: HttpVersion,
+    pub tls: TlsOptions,
+    pub clock: Clock,
+    /// Told once per second.
+    pub progress: Option<watch::Sender<Progress>>,
+}
+
+impl Options {
+    /// The defaults: 10 s timeout, 512 in flight, cells of 1 s, 2,000 uniform and 50 slowest samples, 1 s grace.
+    #[must_use]
+    pub fn new(pace: Pace, duration: Duration, seed: u64, clock: Clock) -> Self {
+        Self {
+            pace,
+            duration,
+            seed,
+            timeout: Duration::from_secs(10),
+            max_in_flight: 512,
+            cell_ms: 1000,
+            uniform_samples: 2000,
+            slowest_samples: 50,
+            grace: Duration::from_secs(1),
+            version: HttpVersion::Auto,
+            tls: TlsOptions::default(),
+            clock,
+            progress: None,
+        }
+    }
+
+    /// # Errors
+    /// Names the field whose value makes no sense or would need unbounded memory.
+    pub fn check(&self, operations: usize) -> Result<()> {
+        self.pace.check()?;
+        if self.duration.is_zero() {
+            bail!("duration: it is 0");
+        }
+        if self.timeout.is_zero() {
+            bail!("timeout: it is 0");
+        }
+        if !(1..=MAX_IN_FLIGHT).contains(&self.max_in_flight) {
+            bail!("max_in_flight: {} is not from 1 to {MAX_IN_FLIGHT}", self.max_in_flight);
+        }
+        if self.uniform_samples.max(self.slowest_samples) > MAX_SAMPLES {
+            bail!("samples: more than {MAX_SAMPLES} per operation");
+        }
+        if self.cell_ms == 0 {
+            bail!("cell_ms: it is 0");
+        }
+        let cells = nanos(self.duration) / 1_000_000 / u64::from(self.cell_ms) + 1;
+        if cells.saturating_mul(operations as u64) > MAX_CELLS {
+            bail!(
+                "cell_ms: {} makes more than {MAX_CELLS} cells of this duration, use longer ones",
+                self.cell_ms
+            );
+        }
+        Ok(())
+    }
+}
