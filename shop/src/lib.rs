@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -83,6 +83,12 @@ pub struct Addresses {
     pub mail: SocketAddr,
 }
 
+/// What the shop did in its life, as far as only its end can tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing {
+    pub mails_delivered: u64,
+}
+
 /// A shop whose sockets are open and whose servers run.
 pub struct Shop {
     addresses: Addresses,
@@ -95,6 +101,7 @@ pub struct Shop {
     workers: JoinSet<()>,
     /// Inventory and mail relay; needed until the queues are empty, then dropped.
     dependencies: JoinSet<()>,
+    mails: Arc<AtomicU64>,
     shutdown_timeout: Duration,
 }
 
@@ -139,6 +146,7 @@ impl Shop {
         let app = Arc::new(App::new(&config, &telemetry, addresses, &mut workers)?);
         app.prepare_cache().await?;
 
+        let mails = Arc::new(AtomicU64::new(0));
         let mut dependencies = JoinSet::new();
         serve(
             &mut dependencies,
@@ -146,11 +154,11 @@ impl Shop {
             inventory::router(telemetry.inventory()),
             stop.subscribe(),
         );
-        dependencies.spawn(mail_sink::serve(mail_listener, Arc::new(AtomicU64::new(0))));
+        dependencies.spawn(mail_sink::serve(mail_listener, Arc::clone(&mails)));
         let mut api = JoinSet::new();
         serve(&mut api, api_listener, endpoints::router(&app), stopped);
         let shutdown_timeout = config.shutdown_timeout;
-        Ok(Self { addresses, app, telemetry, stop, api, workers, dependencies, shutdown_timeout })
+        Ok(Self { addresses, app, telemetry, stop, api, workers, dependencies, mails, shutdown_timeout })
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -159,7 +167,7 @@ impl Shop {
 
     /// Answers what has been asked, empties the queues, exports the last telemetry; all within the
     /// configured time, after which the rest is abandoned.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(mut self) -> Closing {
         let deadline = Instant::now() + self.shutdown_timeout.saturating_sub(EXPORT_SHARE);
         self.stop.send_replace(true);
         if timeout_at(deadline, finish(&mut self.api)).await.is_err() {
@@ -179,6 +187,7 @@ impl Shop {
         if timeout(EXPORT_SHARE, export).await.is_err() {
             log::complain("the last telemetry was not exported in time");
         }
+        Closing { mails_delivered: self.mails.load(Ordering::Relaxed) }
     }
 }
 

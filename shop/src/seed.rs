@@ -16,6 +16,10 @@ const TABLES: &str = include_str!("../migrations/0001_tables.sql");
 const DROP_TABLES: &str = include_str!("../migrations/0001_tables.undo.sql");
 const FOREIGN_KEYS: &str = include_str!("../migrations/0002_foreign_keys.sql");
 
+const RESUME_NUMBERS: &str =
+    "SELECT setval(pg_get_serial_sequence('orders', 'id'), (SELECT max(id) FROM orders))";
+const ANALYZE: &str = "VACUUM ANALYZE customers, products, reviews, orders, order_items, events";
+
 const CHUNK_BYTES: usize = 64 * 1024;
 const REVIEWS_PER_PRODUCT: u32 = 20;
 const CATEGORIES: u64 = 20;
@@ -125,13 +129,10 @@ async fn fill(client: &Client, options: &SeedOptions, started: Instant) -> anyho
     let written = copy_orders(client, options, &orders, numbers(6)).await.context("cannot fill orders")?;
     let items = copy_items(client, &orders).await.context("cannot fill order_items")?;
     client.batch_execute(FOREIGN_KEYS).await.context("cannot add the foreign keys")?;
-    client
-        .batch_execute(
-            "SELECT setval(pg_get_serial_sequence('orders', 'id'), (SELECT max(id) FROM orders)); COMMIT; \
-             VACUUM ANALYZE customers, products, reviews, orders, order_items, events",
-        )
-        .await
-        .context("cannot finish the load")?;
+    client.batch_execute(RESUME_NUMBERS).await.context("cannot set the next order's number")?;
+    client.batch_execute("COMMIT").await.context("cannot commit the load")?;
+    // Outside of the transaction, as VACUUM demands: the first readers should not have to set hint bits.
+    client.batch_execute(ANALYZE).await.context("cannot analyze the tables")?;
     Ok(SeedReport { customers, products, reviews, orders: written, items, took: started.elapsed() })
 }
 

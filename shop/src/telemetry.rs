@@ -121,12 +121,16 @@ impl ExportClient {
 #[async_trait]
 impl HttpClient for ExportClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let sent = self.client.request(request.map(Full::new));
-        let exchange = async move {
-            let (parts, body) = sent.await?.into_parts();
-            let body = Limited::new(body, EXPORT_ANSWER_BYTES).collect().await?.to_bytes();
-            Ok::<_, HttpError>(Response::from_parts(parts, body))
-        };
-        self.runtime.spawn(tokio::time::timeout(EXPORT_TIMEOUT, exchange)).await??
+        let client = self.client.clone();
+        // Everything happens inside of the task: timers and sockets can only be made in a runtime.
+        let task = self.runtime.spawn(async move {
+            tokio::time::timeout(EXPORT_TIMEOUT, async move {
+                let (parts, body) = client.request(request.map(Full::new)).await?.into_parts();
+                let body = Limited::new(body, EXPORT_ANSWER_BYTES).collect().await?.to_bytes();
+                Ok::<_, HttpError>(Response::from_parts(parts, body))
+            })
+            .await?
+        });
+        task.await?
     }
 }
