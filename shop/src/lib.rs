@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -183,7 +183,12 @@ impl Shop {
         }
         self.dependencies.shutdown().await;
         let telemetry = Arc::clone(&self.telemetry);
-        let export = tokio::task::spawn_blocking(move || telemetry.shutdown());
+        // A thread of its own: the runtime's end would wait for a blocking task, however long it takes.
+        let (exported, export) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            telemetry.shutdown(EXPORT_SHARE / 4);
+            drop(exported);
+        });
         if timeout(EXPORT_SHARE, export).await.is_err() {
             log::complain("the last telemetry was not exported in time");
         }

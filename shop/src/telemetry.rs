@@ -64,9 +64,14 @@ impl Telemetry {
         self.meters.meter(SHOP)
     }
 
-    /// Exports what is still held. Blocks: the SDK waits for its own threads.
-    pub(crate) fn shutdown(&self) {
-        let results = [self.shop.shutdown(), self.inventory.shutdown(), self.meters.shutdown()];
+    /// Exports what is still held, for each of the three providers within `limit`.
+    /// Blocks: the SDK waits for its own threads.
+    pub(crate) fn shutdown(&self, limit: Duration) {
+        let results = [
+            self.shop.shutdown_with_timeout(limit),
+            self.inventory.shutdown_with_timeout(limit),
+            self.meters.shutdown_with_timeout(limit),
+        ];
         for error in results.into_iter().filter_map(Result::err) {
             log::complain(&format!("the last telemetry was not exported: {error}"));
         }
