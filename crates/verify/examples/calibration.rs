@@ -48,6 +48,10 @@ fn intervals() {
         let (same, ten, twenty, half, tiny) =
             (run(1.0, 0), run(1.1, 1), run(1.2, 2), run(0.5, 3), run(0.02, 4));
         for (at, quantile) in QUANTILES.iter().enumerate() {
+            if same[at].open == same[at].trials {
+                // Too few requests for this percentile: there is no interval to be right or wrong.
+                continue;
+            }
             let percent = |t: &Tally, count: u32| format!("{:.1} %", 100.0 * t.share(count));
             println!(
                 "| {kind:?} | {pairs} | {requests_per_arm} | p{} | {} | {} | {} | {:.1} % | {} | {} | {} | {} | {} |",
@@ -55,7 +59,7 @@ fn intervals() {
                 percent(&same[at], same[at].differs),
                 percent(&twenty[at], twenty[at].covers),
                 percent(&tiny[at], tiny[at].covers),
-                100.0 * same[at].half_width / f64::from((same[at].trials - same[at].open).max(1)),
+                100.0 * same[at].half_width / f64::from(same[at].trials - same[at].open),
                 percent(&ten[at], ten[at].differs),
                 percent(&twenty[at], twenty[at].differs),
                 percent(&half[at], half[at].differs),

@@ -90,7 +90,7 @@ impl RatioInterval {
 /// Why there is no interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shortage {
-    /// Fewer pairs of windows with requests in them than two.
+    /// Fewer pairs of windows with requests in them than needed.
     Pairs { have: usize, need: usize },
     /// Too few requests in the smaller arm for this quantile.
     Requests { have: f64, need: f64 },
