@@ -43,3 +43,49 @@ fn covered_ns(forest: &Forest, root: u32) -> i64 {
 fn wraps(outer: &Node, inner: &Node) -> bool {
     inner.duration_ns() * 10 >= outer.duration_ns() * 9
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::facts::Facts;
+    use crate::testing::drawn;
+    use crate::thresholds::Thresholds;
+
+    fn percent(drawing: &str) -> f64 {
+        let recording = drawn(drawing);
+        let thresholds = Thresholds::default();
+        let facts = Facts::gather(&recording, &thresholds, false);
+        (facts.coverage[0] * 100.0).round()
+    }
+
+    fn assert_percent(expected: f64, drawing: &str) {
+        let found = percent(drawing);
+        assert!((found - expected).abs() < 0.5, "{found} %, expected {expected} %");
+    }
+
+    #[test]
+    fn children_that_overlap_explain_their_time_once() {
+        assert_percent(
+            60.0,
+            "api server \"GET /a\" 0..100\n  api db \"SELECT 1\" 10..50\n  api db \"SELECT 2\" 30..70",
+        );
+    }
+
+    #[test]
+    fn a_middleware_around_everything_explains_nothing() {
+        assert_percent(
+            10.0,
+            "api server \"GET /a\" 0..100\n  api internal \"auth\" 1..99\n    api db \"SELECT 1\" 10..20",
+        );
+    }
+
+    #[test]
+    fn work_after_the_reply_and_a_lonely_root_explain_nothing() {
+        assert_percent(0.0, "api server \"GET /a\" 0..100\n  api internal \"mail\" 90..500");
+        assert_percent(0.0, "api server \"GET /a\" 0..100");
+    }
+
+    #[test]
+    fn a_root_that_took_no_time_is_covered() {
+        assert_percent(100.0, "api server \"GET /a\" 0..0");
+    }
+}

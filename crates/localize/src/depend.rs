@@ -21,6 +21,9 @@ impl Independent {
     }
 }
 
+/// Of one parent's children, the first so many shapes are learnt about.
+const MAX_SIBLING_SHAPES: usize = 128;
+
 /// Looks at every pair of siblings in every tree that has an endpoint.
 #[must_use]
 pub fn learn(forest: &Forest, shapes: &Shapes, thresholds: &Thresholds) -> Independent {
@@ -44,9 +47,10 @@ pub fn learn(forest: &Forest, shapes: &Shapes, thresholds: &Thresholds) -> Indep
                     learnt.pairs.insert((shape.min(other), shape.max(other)));
                 }
             }
-            match latest.iter_mut().find(|l| l.0 == shape) {
-                Some(known) => known.1 = known.1.max(this.end_ns),
-                None => latest.push((shape, this.end_ns)),
+            if let Some(known) = latest.iter_mut().find(|l| l.0 == shape) {
+                known.1 = known.1.max(this.end_ns);
+            } else if latest.len() < MAX_SIBLING_SHAPES {
+                latest.push((shape, this.end_ns));
             }
         }
     }

@@ -300,3 +300,6 @@ fn back_to_baseline(shapes: &[(ShapeId, f64)]) -> Fix {
         assumption: "its work and the way to it take as long as in the baseline again".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

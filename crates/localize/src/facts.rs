@@ -12,6 +12,9 @@ use crate::tree::{Forest, Node, NodeId, TreeId};
 use crate::{coverage, critical, depend, load, resolve, saturation, shape, tree};
 use model::{Plan, Recording, Statement, Sym};
 
+/// Levels of a path that are written out.
+const MAX_PATH: usize = 32;
+
 /// Facts about one recording.
 pub struct Facts<'a> {
     pub recording: &'a Recording,
@@ -144,12 +147,16 @@ impl<'a> Facts<'a> {
         self.recording.plans.iter().find(|p| resolve::same_statement(&p.statement, text))
     }
 
-    /// Templates from the endpoint to the shape, joined by ` > `.
+    /// Templates from the endpoint to the shape, joined by ` > `; of a very deep one, the lowest.
     #[must_use]
     pub fn path(&self, id: ShapeId) -> String {
         let mut names = Vec::new();
         let mut at = Some(id);
         while let Some(shape) = at.map(|id| self.shape(id)) {
+            if names.len() == MAX_PATH {
+                names.push("…");
+                break;
+            }
             names.push(self.name(shape.template));
             at = shape.parent;
         }

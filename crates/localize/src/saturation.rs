@@ -122,3 +122,62 @@ fn mean_of<'a>(series: impl Iterator<Item = &'a MetricSeries>) -> Option<f64> {
     let (sum, count) = series.filter_map(MetricSeries::mean).fold((0.0, 0_u32), |(s, n), m| (s + m, n + 1));
     (count > 0).then(|| sum / f64::from(count))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::saturation;
+    use crate::thresholds::Thresholds;
+    use model::metrics::names;
+    use model::{MetricKind, MetricSeries, Point, Recording};
+
+    fn series(name: &str, attributes: &[(&str, &str)], values: &[f64]) -> MetricSeries {
+        MetricSeries {
+            name: name.to_owned(),
+            unit: "1".to_owned(),
+            kind: MetricKind::Gauge,
+            attributes: attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            points: (0..).zip(values).map(|(time_ns, value)| Point { time_ns, value: *value }).collect(),
+        }
+    }
+
+    fn recording(metrics: Vec<MetricSeries>) -> Recording {
+        Recording { metrics, ..Recording::default() }
+    }
+
+    #[test]
+    fn the_fullest_of_host_and_containers_is_the_cpu() {
+        let api = [("service.name", "api")];
+        let facts = saturation(&recording(vec![
+            series(names::HOST_CPU, &[], &[0.3, 0.5]),
+            series(names::CONTAINER_CPU_LIMIT, &api, &[0.2, 0.3]),
+            series(names::CONTAINER_CPU_LIMIT, &api, &[0.8, 1.0]),
+        ]));
+        assert_eq!(facts.cpu().map(|u| (u * 100.0).round() as u32), Some(90));
+        assert_eq!(facts.services["api"].of_limit_max, Some(1.0));
+        assert!(facts.is_cpu_full(&Thresholds::default()));
+    }
+
+    #[test]
+    fn processes_of_a_role_add_up_and_a_pools_worst_moment_counts() {
+        let role = [("process.role", "database")];
+        let used = [("service.name", "api"), ("db.client.connection.state", "used")];
+        let wait = [("service.name", "api"), ("quantile", "0.95")];
+        let facts = saturation(&recording(vec![
+            series(names::PROCESS_CPU, &role, &[0.5]),
+            series(names::PROCESS_CPU, &role, &[0.25]),
+            series(names::POOL_PENDING, &used[..1], &[0.0, 7.0, 1.0]),
+            series(names::POOL_CONNECTIONS, &used, &[4.0, 6.0]),
+            series(names::POOL_WAIT, &wait, &[0.001, 0.025]),
+        ]));
+        assert_eq!(facts.roles["database"].cores, Some(0.75));
+        let pool = facts.pools["api"];
+        assert_eq!((pool.pending_max, pool.used_mean, pool.wait_p95_ms), (Some(7.0), Some(5.0), Some(25.0)));
+    }
+
+    #[test]
+    fn nothing_measured_is_nothing_known() {
+        let facts = saturation(&recording(vec![series(names::HOST_CPU, &[], &[])]));
+        assert_eq!(facts.cpu(), None);
+        assert!(!facts.is_cpu_full(&Thresholds::default()));
+    }
+}

@@ -55,6 +55,8 @@ impl Group {
 pub struct Shape {
     /// `None` for a root.
     pub parent: Option<ShapeId>,
+    /// Shapes directly below, in order of first sight.
+    pub children: Vec<ShapeId>,
     pub endpoint: EndpointId,
     pub service: Sym,
     pub class: Class,
@@ -137,7 +139,7 @@ impl Shapes {
 
     /// Shapes directly below one, in order of first sight.
     pub fn children(&self, id: ShapeId) -> impl Iterator<Item = ShapeId> + '_ {
-        (0..).zip(&self.all).filter(move |(_, s)| s.parent == Some(id)).map(|(child, _)| child)
+        self.shape(id).children.iter().copied()
     }
 
     /// Whether a shape is another or lies below it.
@@ -258,6 +260,7 @@ impl Builder<'_> {
         let depth = self.out.all.get(parent as usize).map_or(0, |p| p.depth + 1);
         self.out.all.push(Shape {
             parent: (parent != NO_SHAPE).then_some(parent),
+            children: Vec::new(),
             endpoint,
             service: call.service,
             class,
@@ -284,6 +287,9 @@ impl Builder<'_> {
             errors: 0,
         });
         let id = u32::try_from(self.out.all.len() - 1).unwrap_or(NO_SHAPE);
+        if let Some(above) = self.out.all.get_mut(parent as usize) {
+            above.children.push(id);
+        }
         self.known.insert(key, id);
         id
     }

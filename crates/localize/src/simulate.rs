@@ -282,7 +282,12 @@ fn groups_of(shapes: &Shapes, shape: ShapeId, tree: TreeId) -> &[crate::shape::G
     &shape.groups[from..from + length]
 }
 
+/// Of one parent's children, so many shapes are told apart; all others count as one that is waited for.
+const MAX_SIBLING_SHAPES: usize = 128;
+
 fn note(latest: &mut Vec<Latest>, shape: ShapeId, was: i64, is: f64) {
+    let full = latest.len() >= MAX_SIBLING_SHAPES && latest.iter().all(|l| l.shape != shape);
+    let shape = if full { NO_SHAPE } else { shape };
     match latest.iter_mut().find(|l| l.shape == shape) {
         Some(known) => (known.was, known.is) = (known.was.max(was), known.is.max(is)),
         None => latest.push(Latest { shape, was, is }),

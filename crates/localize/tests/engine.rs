@@ -176,3 +176,67 @@ fn an_empty_recording_names_the_rules_that_could_not_run() {
     assert!(diagnosis.findings.is_empty());
     assert!(diagnosis.rules_not_run.iter().any(|r| r.rule == "n_plus_one" && r.missing_signal == "traces"));
 }
+
+#[test]
+fn a_slow_call_is_no_finding_where_its_cause_was_found_below_it() {
+    let recording = drawn(
+        r#"
+        repeat 20
+        web server "GET /page" 0..130
+          web http "GET http://api/orders" 5..125
+            api server "GET /orders" 6..124
+              api db "SELECT * FROM items WHERE order_id = $1" 10..18 x11 gap 2
+        "#,
+    );
+    let diagnosis = localize(&recording, &Options::default());
+    let found: Vec<(&str, &str)> =
+        diagnosis.findings.iter().map(|f| (f.rule.as_str(), f.service.as_str())).collect();
+    assert_eq!(found, [("n_plus_one", "api")]);
+}
+
+#[test]
+fn the_same_group_of_calls_is_one_finding() {
+    let recording = drawn(
+        r#"
+        repeat 20
+        web server "GET /page" 0..130
+          web http "GET http://api/orders/7" 5..17 x8 gap 1
+        "#,
+    );
+    let diagnosis = localize(&recording, &Options::default());
+    let calls = diagnosis.findings.iter().filter(|f| f.calls_per_request == Some(8.0));
+    assert_eq!(calls.count(), 1);
+}
+
+#[test]
+fn what_brings_little_is_no_finding() {
+    let small = "repeat 20\napi server \"GET /a\" 0..1000\n  api db \"SELECT $1\" 5..7 x8\n  api db \"SELECT x\" 30..990";
+    let diagnosis = localize(&drawn(small), &Options::default());
+    assert!(diagnosis.findings.iter().all(|f| f.rule != "n_plus_one"));
+}
+
+#[test]
+fn a_very_wide_and_a_very_deep_request_are_judged_in_linear_time() {
+    let (mut wide, mut deep) = (String::from("api server \"GET /wide\" 0..30000\n"), String::new());
+    for n in 0..10_000 {
+        wide.push_str(&format!("  api internal \"{}\" {n}..{}\n", letters(n), n + 2));
+        deep.push_str(&format!("api internal \"f\" {n}..{}\n", 30_000 - n));
+    }
+    let mut recording = drawn(&format!("{wide}\n{deep}"));
+    let first = recording.spans.len() - 10_000;
+    for row in first + 1..recording.spans.len() {
+        recording.spans.parent_ids[row] = recording.spans.span_ids[row - 1];
+    }
+    let diagnosis = localize(&recording, &Options::default());
+    assert_eq!((diagnosis.recording.spans, diagnosis.recording.traces), (20_001, 2));
+}
+
+/// A name without digits, different for every number.
+fn letters(mut n: usize) -> String {
+    let mut name = String::from("f");
+    while n > 0 {
+        name.push(char::from(b'a' + u8::try_from(n % 26).unwrap_or(0)));
+        n /= 26;
+    }
+    name
+}
