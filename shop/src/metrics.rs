@@ -203,25 +203,26 @@ pub(crate) fn observe_levels(
     let name = || KeyValue::new("db.client.connection.pool.name", "shop");
     let level = Arc::clone(&pool);
     meter
-        .u64_observable_gauge("db.client.connection.count")
+        .i64_observable_up_down_counter("db.client.connection.count")
         .with_unit("{connection}")
         .with_callback(move |observer| {
             let now = level();
             for (state, value) in [("used", now.used), ("idle", now.idle)] {
-                observer.observe(value, &[name(), KeyValue::new("db.client.connection.state", state)]);
+                observer
+                    .observe(signed(value), &[name(), KeyValue::new("db.client.connection.state", state)]);
             }
         })
         .build();
     let level = Arc::clone(&pool);
     meter
-        .u64_observable_gauge("db.client.connection.max")
+        .i64_observable_up_down_counter("db.client.connection.max")
         .with_unit("{connection}")
-        .with_callback(move |observer| observer.observe(level().max, &[name()]))
+        .with_callback(move |observer| observer.observe(signed(level().max), &[name()]))
         .build();
     meter
-        .u64_observable_gauge("db.client.connection.pending_requests")
+        .i64_observable_up_down_counter("db.client.connection.pending_requests")
         .with_unit("{request}")
-        .with_callback(move |observer| observer.observe(pool().pending, &[name()]))
+        .with_callback(move |observer| observer.observe(signed(pool().pending), &[name()]))
         .build();
     meter
         .u64_observable_gauge("queue.depth")
@@ -232,4 +233,9 @@ pub(crate) fn observe_levels(
             }
         })
         .build();
+}
+
+/// The conventions count connections with signed up-down counters.
+fn signed(level: u64) -> i64 {
+    i64::try_from(level).unwrap_or(i64::MAX)
 }

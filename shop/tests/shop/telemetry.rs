@@ -22,24 +22,27 @@ const PARENT: &str = "b7ad6b7169203331";
 
 type Bodies = Arc<Mutex<Vec<Bytes>>>;
 
-/// A collector that keeps what it is sent, and a shop that sends to it.
+/// A shop that sends its traces to a collector.
 async fn observed() -> (Fixture, Bodies) {
-    let bodies = Bodies::default();
-    let router = Router::new()
-        .route(
-            "/v1/traces",
-            post(async |State(bodies): State<Bodies>, body| bodies.lock().unwrap().push(body)),
-        )
-        .with_state(Arc::clone(&bodies));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let (endpoint, bodies) = collector().await;
     let shop = Fixture::with(|config| {
         config.telemetry.traces_endpoint = Some(endpoint);
         config.redis_url = redis();
     })
     .await;
     (shop, bodies)
+}
+
+/// A collector that keeps what it is sent, of whatever signal.
+async fn collector() -> (String, Bodies) {
+    let bodies = Bodies::default();
+    let router = Router::new()
+        .route("/v1/any", post(async |State(bodies): State<Bodies>, body| bodies.lock().unwrap().push(body)))
+        .with_state(Arc::clone(&bodies));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/v1/any", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (endpoint, bodies)
 }
 
 struct Received {
@@ -201,4 +204,26 @@ async fn a_hit_in_redis_is_one_client_span_and_no_query() {
     assert_eq!(children(requests[0]), ["GET", "connect", "SELECT products", "SET"]);
     assert_eq!(children(requests[1]), ["GET"]);
     named(&spans, "GET")[0].has(&[("db.system.name", "redis"), ("db.query.text", "GET ?")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_exported_by_the_names_of_the_conventions() {
+    let (endpoint, bodies) = collector().await;
+    let shop = Fixture::with(|config| config.telemetry.metrics_endpoint = Some(endpoint)).await;
+    shop.switch(json!({ "connection": "pool" })).await;
+    shop.get("/customers/7/account").await;
+    shop.shop.shutdown().await;
+    let sent = bodies.lock().unwrap().concat();
+    for name in [
+        "http.server.request.duration",
+        "db.client.operation.duration",
+        "db.client.connection.count",
+        "db.client.connection.max",
+        "db.client.connection.pending_requests",
+        "db.client.connection.wait_time",
+        "queue.depth",
+        "/customers/{id}/account",
+    ] {
+        assert!(sent.windows(name.len()).any(|part| part == name.as_bytes()), "{name} was not exported");
+    }
 }
