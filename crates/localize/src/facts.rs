@@ -10,6 +10,7 @@ use crate::simulate::Stage;
 use crate::thresholds::Thresholds;
 use crate::tree::{Forest, Node, NodeId, TreeId};
 use crate::{coverage, critical, depend, load, resolve, saturation, shape, tree};
+use hashbrown::HashMap;
 use model::{Plan, Recording, Statement, Sym};
 
 /// Levels of a path that are written out.
@@ -30,6 +31,9 @@ pub struct Facts<'a> {
     pub coverage: Vec<f64>,
     pub saturation: Saturation,
     pub load: Load,
+    /// By key of the text: positions among the recording's statements and plans.
+    statements: HashMap<String, usize>,
+    plans: HashMap<String, usize>,
 }
 
 impl<'a> Facts<'a> {
@@ -44,6 +48,8 @@ impl<'a> Facts<'a> {
         let coverage = coverage::coverage(&forest, &shapes);
         let saturation = saturation::saturation(recording);
         let load = load::join(recording, &forest, &shapes, &calls);
+        let statements = by_key(recording.statements.iter().map(|s| s.text.as_str()));
+        let plans = by_key(recording.plans.iter().map(|p| p.statement.as_str()));
         let single_trace = single_trace || forest.traces == 1;
         Self {
             recording,
@@ -57,6 +63,8 @@ impl<'a> Facts<'a> {
             coverage,
             saturation,
             load,
+            statements,
+            plans,
         }
     }
 
@@ -136,15 +144,15 @@ impl<'a> Facts<'a> {
     /// The database's figures for a template, if it has seen it.
     #[must_use]
     pub fn statement(&self, template: Sym) -> Option<&'a Statement> {
-        let text = self.name(template);
-        self.recording.statements.iter().find(|s| resolve::same_statement(&s.text, text))
+        let at = self.statements.get(&resolve::statement_key(self.name(template)))?;
+        self.recording.statements.get(*at)
     }
 
     /// The plan of a template, if one was taken.
     #[must_use]
     pub fn plan(&self, template: Sym) -> Option<&'a Plan> {
-        let text = self.name(template);
-        self.recording.plans.iter().find(|p| resolve::same_statement(&p.statement, text))
+        let at = self.plans.get(&resolve::statement_key(self.name(template)))?;
+        self.recording.plans.get(*at)
     }
 
     /// Templates from the endpoint to the shape, joined by ` > `; of a very deep one, the lowest.
@@ -174,4 +182,13 @@ impl<'a> Facts<'a> {
             thresholds: self.thresholds,
         }
     }
+}
+
+/// The first of equal keys stays.
+fn by_key<'t>(texts: impl Iterator<Item = &'t str>) -> HashMap<String, usize> {
+    let mut all = HashMap::new();
+    for (at, text) in texts.enumerate() {
+        all.entry(resolve::statement_key(text)).or_insert(at);
+    }
+    all
 }

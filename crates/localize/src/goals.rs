@@ -96,7 +96,12 @@ pub(crate) fn error_share(facts: &Facts<'_>, endpoint: EndpointId) -> f64 {
 
 /// A host's share where the subject names none of the roles, else a role's cores as share of all.
 fn resource(facts: &Facts<'_>, goal: &Goal, host: &str, role: &str) -> Option<f64> {
-    let subject = goal.subject.as_str();
+    // The short names that people write.
+    let subject = match goal.subject.as_str() {
+        "db" => "database",
+        "app" => "service",
+        other => other,
+    };
     if matches!(subject, "*" | "host") {
         return facts.recording.series(host).filter_map(MetricSeries::mean).max_by(f64::total_cmp);
     }

@@ -75,6 +75,16 @@ pub(crate) fn gaps(facts: &Facts<'_>) -> Vec<Gap> {
     );
     add(seen.missing_times, "spans have no start time", "check the exporter");
     add(
+        seen.duplicates,
+        "spans were received twice; each counts once",
+        "check for two exporters of one service",
+    );
+    add(
+        seen.realigned,
+        "server spans lay outside their client's time and were moved into it: clocks differ",
+        "synchronise the clocks of the hosts; times on the way between services are estimates until then",
+    );
+    add(
         facts.shapes.unshaped,
         "spans were not told apart: names or statements hold values that are not recognised",
         "keep values out of span names; send statements with placeholders",

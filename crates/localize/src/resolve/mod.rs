@@ -575,10 +575,16 @@ fn known(hash: u64) -> u64 {
     if hash == UNKNOWN_PARAMS { 1 } else { hash }
 }
 
-/// Whether a database's own text of a statement and a span's template name the same statement.
+/// A statement for looking it up: the database's own text and a span's template of one statement are equal so.
 #[must_use]
-pub(crate) fn same_statement(database: &str, template: &str) -> bool {
-    database == template || template::bare(database) == template::bare(template)
+pub(crate) fn statement_key(text: &str) -> String {
+    template::bare(text)
+}
+
+/// Whether two texts of whatever origin name the same statement.
+#[must_use]
+pub(crate) fn same_statement(one: &str, other: &str) -> bool {
+    one == other || statement_key(one) == statement_key(other)
 }
 
 #[cfg(test)]

@@ -33,8 +33,6 @@ pub enum Signal {
     PoolMetrics,
     /// Spans tell the size of bodies.
     BodySizes,
-    /// A recording to compare with.
-    Baseline,
 }
 
 impl Signal {
@@ -49,7 +47,6 @@ impl Signal {
             Self::CpuMetrics => "cpu metrics",
             Self::PoolMetrics => "pool metrics",
             Self::BodySizes => "body sizes on spans",
-            Self::Baseline => "a baseline recording",
         }
     }
 
@@ -64,7 +61,6 @@ impl Signal {
             Self::CpuMetrics => facts.saturation.cpu().is_some(),
             Self::PoolMetrics => !facts.saturation.pools.is_empty(),
             Self::BodySizes => facts.shapes.all.iter().any(|s| s.bytes_mean.is_some()),
-            Self::Baseline => false,
         }
     }
 }
