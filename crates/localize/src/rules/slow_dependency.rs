@@ -11,7 +11,7 @@ pub(super) const RULE: Rule = Rule {
     name: "slow_dependency",
     needs: &[Signal::Traces],
     why: "What is waited for elsewhere cannot be mended here, only avoided, shortened or bounded.",
-    how: "Calls of one template to another service hold at least 30 % of the critical path. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work.",
+    how: "Calls of one template to another service hold at least 30 % of the critical path, over all requests or over the slowest twentieth. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work.",
     predicts: "The calls as fast as their fastest twentieth.",
     run,
 };
@@ -20,7 +20,7 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     facts
         .shapes()
         .filter(|(_, shape)| matches!(shape.class, Class::Http | Class::Rpc))
-        .filter(|(_, shape)| shape.path_share >= facts.thresholds.dependency_share)
+        .filter(|(_, shape)| shape.path_share.max(shape.path_share_tail) >= facts.thresholds.dependency_share)
         .map(|(id, shape)| candidate(facts, id, shape))
         .collect()
 }
@@ -31,9 +31,11 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
     let mut candidate = Candidate::on_shape(facts, id, format!("waits for {name}"));
     candidate.place.resource = Some(name.to_owned());
     candidate.lines.push(format!(
-        "{:.0} % of the critical path, {:.2} ms a call at the median",
+        "{:.0} % of the critical path ({:.0} % in the slowest twentieth), a call takes {:.2} ms at the median, {:.2} ms at p95",
         shape.path_share * 100.0,
-        shape.duration_p50_ns / 1e6
+        shape.path_share_tail * 100.0,
+        shape.duration_p50_ns / 1e6,
+        shape.duration_p95_ns / 1e6
     ));
     if callee.is_some() {
         let edge = shape.own_share / shape.path_share.max(f64::MIN_POSITIVE);
@@ -64,4 +66,62 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
     }];
     candidate.confidence = 0.6;
     candidate
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check_rule, drawn};
+    use expect_test::expect;
+
+    #[test]
+    fn a_call_that_is_often_slow_is_told_with_what_it_could_take() {
+        let recording = drawn(
+            r#"
+            repeat 10
+            api server "GET /quote" 0..30
+              api http "GET http://rates/now" 5..25
+                rates server "GET /now" 6..24
+
+            repeat 10
+            api server "GET /quote" 0..130
+              api http "GET http://rates/now" 5..125
+                rates server "GET /now" 6..124
+            "#,
+        );
+        check_rule("slow_dependency", &recording, &expect![[r#"
+            slow_dependency GET /quote | waits for rates | p95 130.0 -> 30.0 (10.0..130.0) C
+        "#]]);
+    }
+
+    #[test]
+    fn a_call_that_is_always_as_slow_promises_nothing() {
+        let recording = drawn(
+            r#"
+            repeat 20
+            api server "GET /quote" 0..130
+              api http "GET http://rates/now" 5..125
+            "#,
+        );
+        check_rule("slow_dependency", &recording, &expect![[""]]);
+    }
+
+    #[test]
+    fn a_call_beside_longer_work_is_none() {
+        let recording = drawn(
+            r#"
+            repeat 20
+            api server "GET /quote" 0..200
+              api http "GET http://rates/now" 5..60
+              api internal "work" 5..198
+            "#,
+        );
+        check_rule("slow_dependency", &recording, &expect![[""]]);
+    }
+
+    #[test]
+    fn without_traces_the_rule_does_not_run() {
+        check_rule("slow_dependency", &drawn(""), &expect![[r#"
+            not run: slow_dependency (traces)
+        "#]]);
+    }
 }
