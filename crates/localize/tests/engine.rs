@@ -121,13 +121,18 @@ fn a_goal_for_an_endpoint_that_never_appears_names_those_that_do() {
 #[test]
 fn on_a_full_cpu_less_work_brings_more_and_the_grade_says_model() {
     let calm = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 100"));
-    let mut full = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 100"));
-    full.metrics = vec![gauge(names::HOST_CPU, 0.9), gauge(names::HOST_CPUS, 2.0)];
+    let on_cpu = |utilization: f64| {
+        let mut recording = drawn(&ONE_DEFECT.replace("repeat 8000", "repeat 100"));
+        recording.metrics = vec![gauge(names::HOST_CPU, utilization), gauge(names::HOST_CPUS, 2.0)];
+        recording
+    };
+    let (busy, full) = (on_cpu(0.69), on_cpu(0.9));
     let predicted = |recording: &Recording| {
         let diagnosis = localize(recording, &Options::default());
         let found = diagnosis.findings.into_iter().find(|f| f.rule == "n_plus_one");
         found.and_then(|f| f.prediction).expect("a prediction")
     };
+    assert_eq!(predicted(&busy), predicted(&calm));
     let (calm, full) = (predicted(&calm), predicted(&full));
     assert!(full.after_ms < calm.after_ms, "{} {}", full.after_ms, calm.after_ms);
     assert_eq!((calm.grade, full.grade), (model::Grade::B, model::Grade::C));

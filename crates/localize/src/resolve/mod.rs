@@ -196,6 +196,8 @@ enum Reading {
     Name,
 }
 
+/// A count or size beyond this is nonsense and not read.
+const MAX_SIZE: f64 = 1e15;
 /// More texts than this are understood again each time, so that a hostile recording cannot fill the memory.
 const MAX_CACHED_TEXTS: usize = 1 << 20;
 
@@ -479,7 +481,10 @@ impl<'a> Resolver<'a> {
 
     #[expect(clippy::cast_possible_truncation, reason = "sizes and counts need no more than seven digits")]
     fn number(&self, meaning: Meaning) -> f32 {
-        self.slots.number(self.table, meaning).filter(|n| *n >= 0.0).map_or(f32::NAN, |n| n as f32)
+        self.slots
+            .number(self.table, meaning)
+            .filter(|n| (0.0..=MAX_SIZE).contains(n))
+            .map_or(f32::NAN, |n| n as f32)
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a line is a small number")]

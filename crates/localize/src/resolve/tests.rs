@@ -108,6 +108,8 @@ fn parameters_rows_and_errors() {
         api db "SELECT a FROM t WHERE b = 7" 0..1 error.type=timeout
         api db "SELECT a FROM t" 0..1 error=false otel.status_code=ERROR
         api db "SELECT a FROM t" 0..1 db.response.returned_rows=-5 status=error
+        api db "SELECT a FROM t" 0..1 db.response.returned_rows=1e300 error.type=""
+        api db "SELECT a FROM t" 0..1 db.response.returned_rows=NaN
         "#,
         &expect![[r#"
             db SELECT a FROM t WHERE b = $1 peer=postgresql rows=3 params=known
@@ -115,6 +117,8 @@ fn parameters_rows_and_errors() {
             db SELECT a FROM t WHERE b = $1 peer=postgresql params=known error=yes
             db SELECT a FROM t peer=postgresql params=known error=yes
             db SELECT a FROM t peer=postgresql params=known error=yes
+            db SELECT a FROM t peer=postgresql params=known
+            db SELECT a FROM t peer=postgresql params=known
         "#]],
     );
 }
