@@ -158,12 +158,15 @@ fn same_endpoint(left: &str, right: &str) -> bool {
     if left.eq_ignore_ascii_case(right) {
         return true;
     }
-    let split = |s: &str| -> Vec<String> {
-        s.trim_end_matches('/').split(['/', ' ']).map(str::to_ascii_lowercase).collect()
-    };
-    let (left, right) = (split(left), split(right));
-    left.len() == right.len()
-        && left.iter().zip(&right).all(|(l, r)| l == r || (is_parameter(l) && is_parameter(r)))
+    let mut left = left.trim_end_matches('/').split(['/', ' ']);
+    let mut right = right.trim_end_matches('/').split(['/', ' ']);
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (Some(l), Some(r)) if l.eq_ignore_ascii_case(r) || (is_parameter(l) && is_parameter(r)) => {}
+            _ => return false,
+        }
+    }
 }
 
 fn is_parameter(part: &str) -> bool {
