@@ -39,23 +39,29 @@ function digits(n) {
 function ms(n) {
   if (!known(n)) return "–";
   const size = Math.abs(n);
-  if (size >= 999.5) return `${digits(n / 1e3)} s`;
-  if (size > 0 && size < 0.0995) return `${digits(n * 1e3)} µs`;
-  return `${digits(n)} ms`;
+  if (size >= 999.5) return `${digits(n / 1e3)}\u00a0s`;
+  if (size > 0 && size < 0.0995) return `${digits(n * 1e3)}\u00a0µs`;
+  return `${digits(n)}\u00a0ms`;
 }
 function percent(n) {
   if (!known(n)) return "–";
   const p = n * 100, size = Math.abs(p);
   const text = p.toFixed(size >= 9.95 ? 0 : size >= 0.095 ? 1 : 2);
-  return `${text.includes(".") ? text.replace(/\.?0+$/, "") : text} %`;
+  return `${text.includes(".") ? text.replace(/\.?0+$/, "") : text}\u00a0%`;
 }
 const signed = (ratio) => (known(ratio) ? (ratio >= 1 ? "+" : "−") + percent(Math.abs(ratio - 1)) : "–");
 const count = (n) => (known(n) ? n.toLocaleString("en-US") : "–");
 const rate = (n) => (known(n) ? `${digits(n)}/s` : "–");
 const plural = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
 const inUnit = (n, unit) => (!known(n) ? "–" : unit === "ms" ? ms(n) : unit === "share" ? percent(n) : unit === "per_s" ? rate(n) : digits(n));
-const span3 = (s) => (s ? `${ms(s.value)} (${ms(s.low)} to ${ms(s.high)})` : "–");
-const words = (text) => text.replaceAll("_", " ");
+// The unit once, that of the upper end: 80–130 ms.
+function range(low, high) {
+  const unit = ms(high).split("\u00a0")[1];
+  const factor = unit === "s" ? 1e-3 : unit === "µs" ? 1e3 : 1;
+  return known(low) && known(high) ? `${digits(low * factor)}–${ms(high)}` : "–";
+}
+const span3 = (s) => (s ? `${ms(s.value)} (${range(s.low, s.high)})` : "–");
+const words = (text) => (text === "n_plus_one" ? "N+1" : text.replaceAll("_", " "));
 
 // Ticks of a logarithmic axis: 1, 2, 5 of each decade, thinned to what fits.
 function logTicks(low, high, most) {
@@ -74,7 +80,7 @@ function logTicks(low, high, most) {
 }
 function linearTicks(high, most) {
   const raw = high / most, base = 10 ** Math.floor(Math.log10(raw || 1));
-  const step = [1, 2, 5, 10].map((s) => s * base).find((s) => s >= raw) || base;
+  const step = [1, 2, 2.5, 5, 10].map((s) => s * base).find((s) => s >= raw) || base;
   const ticks = [];
   for (let t = 0; t <= high * 1.0001; t += step) ticks.push(t);
   return ticks;
@@ -127,11 +133,13 @@ function tipped(element, text) {
 
 // A table whose columns sort. A column: { title, text(row), value(row)?, right?, name? }.
 function table(columns, rows, options) {
-  const { caption, stack = true, sortable = true, label } = options || {};
+  const { stack = true, sortable = true, label, first = Infinity } = options || {};
   const body = el("tbody");
-  const show = (sorted) => body.replaceChildren(...sorted.map((row) =>
+  let most = first, order = rows;
+  const more = rows.length > first && el("button", { type: "button", class: "tool", onclick: () => { most = Infinity; more.remove(); show(order); } }, `Show all ${count(rows.length)} rows`);
+  const show = (sorted) => body.replaceChildren(...(order = sorted).slice(0, most).map((row) =>
     el("tr", { class: "hover" }, columns.map((c) =>
-      el("td", { class: [c.right && "r", c.name && "name"].filter(Boolean).join(" ") || null, "data-label": c.title }, c.text(row))))));
+      el("td", { class: [c.right && "r", c.name && "name"].filter(Boolean).join(" ") || null, "data-label": c.title }, stack && !c.name ? el("span", {}, c.text(row)) : c.text(row))))));
   const heads = columns.map((c) => {
     const th = el("th", { scope: "col", class: c.right ? "r" : null });
     if (!sortable || !c.value) return fill(th, {}, [c.title]);
@@ -142,15 +150,15 @@ function table(columns, rows, options) {
         heads.forEach((h) => h.hasAttribute("aria-sort") && h.setAttribute("aria-sort", "none"));
         th.setAttribute("aria-sort", up ? "ascending" : "descending");
         const key = (row) => { const v = c.value(row); return v === null || v === undefined ? (up ? Infinity : -Infinity) : v; };
-        const order = (a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0);
-        show([...rows].sort((a, b) => (up ? order(a, b) : order(b, a))));
+        const compare = (a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0);
+        show([...rows].sort((a, b) => (up ? compare(a, b) : compare(b, a))));
       },
     }, c.title)]);
   });
   show(rows);
-  return el("div", { class: "scroll", tabindex: stack ? null : "0", role: stack ? null : "region", "aria-label": stack ? null : label || caption || "table" },
-    el("table", { class: stack ? "stack" : null, "aria-label": label }, caption && el("caption", { class: "small dim" }, caption),
-      el("thead", {}, el("tr", {}, heads)), body));
+  return el("div", { class: "scroll", tabindex: stack ? null : "0", role: stack ? null : "region", "aria-label": stack ? null : label },
+    el("table", { class: stack ? "stack" : null, "aria-label": label },
+      el("thead", {}, el("tr", {}, heads)), body), more);
 }
 const asTable = (columns, rows, label) => {
   const holder = el("details", { class: "as-table" }, el("summary", {}, "As a table"));

@@ -26,7 +26,7 @@ function predictionChart(steps) {
     const draw = (width) => {
       const x = scale(width), at = (v) => x(v / s.before_ms), end = s.actual || s.predicted;
       return svg("svg", { width, height: 46, viewBox: `0 0 ${width} 46`, role: "img", "aria-label": describe(s) },
-        linearTicks(top, 5).map((t) => svg("line", { class: "grid", x1: x(t), x2: x(t), y1: 0, y2: 46 })),
+        linearTicks(top, 6).map((t) => svg("line", { class: "grid", x1: x(t), x2: x(t), y1: 0, y2: 46 })),
         svg("line", { class: "axisline", x1: x(1), x2: at(end.value), y1: 23, y2: 23, "stroke-dasharray": "2 3" }),
         s.predicted && [svg("rect", { class: "c-predicted band", x: at(s.predicted.low), width: Math.max(3, at(s.predicted.high) - at(s.predicted.low)), y: 6, height: 14, rx: 3 }), mark("predicted", at(s.predicted.value), 13)],
         s.actual && [svg("path", { class: "c-actual whisker", d: `M${at(s.actual.low)} 28v10M${at(s.actual.low)} 33H${at(s.actual.high)}M${at(s.actual.high)} 28v10` }), mark("actual", at(s.actual.value), 33)],
@@ -48,7 +48,8 @@ function predictionChart(steps) {
   };
   return el("figure", { class: "card", id: "prediction-chart" },
     el("figcaption", {}, el("h3", {}, "Predicted against actual"), el("div", { class: "legend" },
-      key("before", "before"), key("predicted", "predicted, 90 % interval", true), key("actual", "actual, 95 % interval", true))),
+      key("before", "before"), key("predicted", "predicted, 90 % interval", true), key("actual", "actual, 95 % interval", true)),
+      drawn.some((s) => s.finding.prediction) && el("p", { class: "small dim" }, "Grade of a prediction: A the fix was tried and measured, B every recorded trace was re-simulated with it, C a model with a stated assumption.")),
     drawn.map(row), el("div", { class: "pa axis" }, el("div"), responsive(axis)),
     asTable([
       { title: "step", text: (s) => `${s.number}. ${s.change}` }, { title: "metric", text: (s) => s.metric },
@@ -147,7 +148,7 @@ function seriesChart(chart) {
       const s = p.series, from = left + n * (panel + gap), bins = s.rate.length;
       const x = (i) => from + (bins > 1 ? (i / (bins - 1)) * panel : panel / 2);
       const curve = (values) => { let d = "", pen = "M"; values.forEach((v, i) => { if (known(v) && v > 0) { d += `${pen}${x(i).toFixed(1)} ${y(v).toFixed(1)}`; pen = "L"; } else pen = "M"; }); return d; };
-      const seconds = bins * s.bin_s;
+      const seconds = s.seconds;
       out.append(svg("text", { x: from, y: 12, class: "strong" }, whenName(p.when)),
         svg("path", { class: `${p.tone} line`, d: curve(s.p95) }), svg("path", { class: `${p.tone} line thin`, d: curve(s.p50) }),
         svg("path", { class: `${p.tone} area`, d: `M${x(0)} ${base}` + s.rate.map((v, i) => `L${x(i).toFixed(1)} ${yRate(v).toFixed(1)}`).join("") + `L${x(bins - 1)} ${base}Z` }),
@@ -156,7 +157,7 @@ function seriesChart(chart) {
       out.append(tipped(svg("rect", { x: from, y: 0, width: panel, height: base, fill: "transparent" }), (e) => {
         const share = e ? (e.clientX - out.getBoundingClientRect().left - from) / panel : 1;
         const i = Math.max(0, Math.min(bins - 1, Math.round(share * (bins - 1))));
-        return `${whenName(p.when)}, ${digits(i * s.bin_s)} to ${digits((i + 1) * s.bin_s)} s\np95 ${ms(s.p95[i])}, p50 ${ms(s.p50[i])}\n${rate(s.rate[i])}, ${plural(s.errors[i], "error")}`;
+        return `${whenName(p.when)}, ${digits(i * s.bin_s)} to ${digits(Math.min((i + 1) * s.bin_s, s.seconds))} s\np95 ${ms(s.p95[i])}, p50 ${ms(s.p50[i])}\n${rate(s.rate[i])}, ${plural(s.errors[i], "error")}`;
       }));
     });
     return out;

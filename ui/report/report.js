@@ -4,8 +4,8 @@ const SEVERITIES = { critical: ["bad", "critical"], warning: ["warn", "warning"]
 const chip = (tone, text) => el("span", { class: `chip ${tone}` }, text);
 const empty = (section) => el("p", { class: "empty" }, data.missing[section] || "Nothing to show.");
 const sections = [];
-function section(id, title, lead, n, ...content) {
-  sections.push({ id, title, n });
+function section(id, [title, short], lead, n, ...content) {
+  sections.push({ id, title: short || title, n });
   return el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), lead && el("p", { class: "lead" }, lead), content);
 }
 
@@ -29,7 +29,7 @@ function goal(g) {
   const end = bound ? Math.max(g.limit * 1.25, last.measured) : 1;
   const meter = bound && el("div", { class: "meter", "aria-hidden": "true" }, place(el("i"), 0, last.measured, end), place(el("b"), g.limit, 0, end));
   if (meter) meter.lastChild.style.width = "2px";
-  return el("div", { class: `card goal ${state}` }, el("div", { class: "head" }, el("span", { class: "name" }, g.goal), chip(tone, text)),
+  return el("div", { class: `card goal ${state}` }, el("div", {}, chip(tone, text)), el("div", { class: "name" }, g.goal.replace(/ (ms|s|%)$/, "\u00a0$1")),
     el("div", { class: "figure" }, first && known(first.measured) && el("span", { class: "from" }, `${inUnit(first.measured, g.unit)} → `), inUnit(last.measured, g.unit)), meter);
 }
 
@@ -50,7 +50,7 @@ function step(s) {
       el("dl", { class: "facts" },
         el("dt", {}, "Change"), el("dd", {}, el("strong", {}, s.change), s.description && ` – ${s.description}`),
         el("dt", {}, "Predicted"), el("dd", {}, s.predicted ? `${s.metric} ${ms(s.before_ms)} → ${span3(s.predicted)}${f.prediction ? `, grade ${f.prediction.grade}` : ""}` : "nothing: the finding carries no prediction"),
-        el("dt", {}, "Actual"), el("dd", {}, s.actual ? [`${s.metric} ${ms(s.before_ms)} → `, el("strong", {}, ms(s.actual.value)), ` (${ms(s.actual.low)} to ${ms(s.actual.high)})`, known(s.error_share) && `; prediction off by ${percent(s.error_share)} of the value before`] : "not measured")),
+        el("dt", {}, "Actual"), el("dd", {}, s.actual ? [`${s.metric} ${ms(s.before_ms)} → `, el("strong", {}, ms(s.actual.value)), ` (${range(s.actual.low, s.actual.high)})`, known(s.error_share) && `; prediction off by ${percent(s.error_share)} of the value before`] : "not measured")),
       el("details", {}, el("summary", {}, "Details"), s.reasons.length > 0 && evidence(s.reasons), place2(f),
         f.prediction && f.prediction.assumption && el("p", { class: "small" }, `Assumed: ${f.prediction.assumption}`),
         s.metrics.length > 0 && table([
@@ -66,7 +66,7 @@ function finding(f, n) {
   return el("article", { class: "card finding", "aria-label": `Finding ${n + 1}` },
     el("h3", {}, `${n + 1}. ${f.title}`),
     el("div", { class: "chips" }, chip(tone, severity), el("span", { class: "small dim" }, [words(f.rule), f.endpoint, f.service].filter(Boolean).join(" · "))),
-    p && el("div", { class: "predict" }, el("span", {}, p.metric), el("strong", {}, `${ms(p.before_ms)} → ${ms(p.after.value)}`), el("span", { class: "dim" }, `${ms(p.after.low)} to ${ms(p.after.high)}, grade ${p.grade}`)),
+    p && el("div", { class: "predict" }, el("span", {}, p.metric), el("strong", {}, `${ms(p.before_ms)} → ${ms(p.after.value)}`), el("span", { class: "dim" }, `${range(p.after.low, p.after.high)}, grade ${p.grade}`)),
     evidence(f.evidence), place2(f),
     el("p", { class: "small dim" }, [known(f.calls_per_request) && `${digits(f.calls_per_request)} calls per request`, known(f.share_of_critical_path) && `${percent(f.share_of_critical_path)} of the critical path`, known(f.confidence) && `confidence ${percent(f.confidence)}`].filter(Boolean).join(" · ")),
     p && p.assumption && el("p", { class: "small dim" }, `Assumed: ${p.assumption}`), remedies(f), plan(f));
@@ -78,10 +78,10 @@ function endpoints() {
     text: (r) => (r.before && r.after ? [el("span", { class: "was" }, `${text(r.before[field])} → `), text(r.after[field])] : text((r.after || r.before)[field])),
   });
   return el("div", { class: "card" }, table([
-    { title: "endpoint", name: true, text: (r) => [r.endpoint, r.service && el("span", { class: "dim small" }, ` ${r.service}`)], value: (r) => r.endpoint },
+    { title: "endpoint", name: true, text: (r) => [r.endpoint, r.service && el("div", { class: "dim small" }, r.service)], value: (r) => r.endpoint },
     pair("rate", "rate_per_s", rate), pair("p50", "p50_ms", ms), pair("p95", "p95_ms", ms), pair("p99", "p99_ms", ms), pair("errors", "error_share", percent),
     { title: "traces", right: true, value: (r) => (r.after || r.before).traces, text: (r) => count((r.after || r.before).traces) },
-  ], data.endpoints, { label: "Endpoints" }), data.endpoints_left_out > 0 && el("p", { class: "small dim" }, `… ${count(data.endpoints_left_out)} more endpoints are not listed; those with goals, findings and the most time are.`));
+  ], data.endpoints, { label: "Endpoints", first: 20 }), data.endpoints_left_out > 0 && el("p", { class: "small dim" }, `… ${count(data.endpoints_left_out)} more endpoints are not listed; those with goals, findings and the most time are.`));
 }
 
 function unseen() {
@@ -118,18 +118,18 @@ function page() {
   const series = data.charts.map(seriesChart).filter(Boolean);
   const open = data.findings.length, was = data.findings_first.length;
   const content = [
-    section("goals", "Goals", null, data.goals.length, data.goals.length ? el("div", { class: "goals" }, data.goals.map(goal)) : empty("goals")),
-    (two || data.steps.length > 0) && section("steps", "Steps", "One change at a time: found, predicted, applied, measured, judged.", data.steps.length,
+    section("goals", ["Goals"], null, data.goals.length, data.goals.length ? el("div", { class: "goals" }, data.goals.map(goal)) : empty("goals")),
+    (two || data.steps.length > 0) && section("steps", ["Steps"], data.steps.length ? "One change at a time: found, predicted, applied, measured, judged." : null, data.steps.length,
       data.steps.length ? [predictionChart(data.steps), data.steps.map(step), data.steps_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.steps_left_out, "more step")} not shown`)] : empty("steps")),
-    section("endpoints", "Endpoints", null, data.endpoints.length + data.endpoints_left_out, data.endpoints.length ? endpoints() : empty("endpoints")),
-    section("distributions", "Response times", "How long requests took, on a logarithmic axis.", null, data.charts.length ? el("div", { class: "charts" }, data.charts.map(distributionChart)) : empty("charts")),
-    series.length > 0 && section("time", "Over time", "A steady picture is what makes the figures worth comparing.", null, el("div", { class: "charts" }, series)),
-    section("traces", "Inside a request", "A typical and a slow trace; alike calls share a row.", null, data.waterfalls.length ? waterfalls(data.waterfalls) : empty("waterfalls")),
-    section("findings", two ? "Findings still open" : "Findings", open ? "Ranked by what the fix would bring." : null, open, open ? data.findings.map(finding) : empty("findings"),
+    section("endpoints", ["Endpoints"], null, data.endpoints.length + data.endpoints_left_out, data.endpoints.length ? endpoints() : empty("endpoints")),
+    section("distributions", ["Response times"], data.charts.length ? "How long requests took, on a logarithmic axis." : null, null, data.charts.length ? el("div", { class: "charts" }, data.charts.map(distributionChart)) : empty("charts")),
+    series.length > 0 && section("time", ["Over time"], "A steady picture is what makes the figures worth comparing.", null, el("div", { class: "charts" }, series)),
+    section("traces", ["Inside a request", "Traces"], data.waterfalls.length ? "A typical and a slow trace; alike calls share a row." : null, null, data.waterfalls.length ? waterfalls(data.waterfalls) : empty("waterfalls")),
+    section("findings", [two ? "Findings still open" : "Findings", "Findings"], open ? "Ranked by what the fix would bring." : null, open, open ? data.findings.map(finding) : empty("findings"),
       data.findings_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.findings_left_out, "more finding")} not shown`),
       was > 0 && el("details", {}, el("summary", {}, `${plural(was, "finding")} of the first measurement`), data.findings_first.map(finding))),
-    section("unseen", "What could not be seen", null, data.gaps.length, unseen()),
-    section("environment", "Where and when", null, null, environment()),
+    section("unseen", ["What could not be seen", "Not seen"], null, data.gaps.length, unseen()),
+    section("environment", ["Where and when", "Environment"], null, null, environment()),
   ];
   const nav = el("nav", { class: "nav", "aria-label": "Sections" }, el("div", { class: "wrap" }, sections.map((s) => el("a", { href: `#${s.id}` }, s.title, s.n > 0 && el("span", { class: "n" }, count(s.n))))));
   document.getElementById("page").replaceChildren(header(), nav, el("main", { id: "content", class: "wrap" }, content),

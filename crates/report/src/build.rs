@@ -9,6 +9,7 @@ use crate::headline::Headline;
 use crate::number::{bytes, count, finite, plural, utc};
 use crate::{charts, findings, pick, steps, text, traces, waterfall};
 use model::{Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Step};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 const MAX_ENDPOINTS: usize = 200;
@@ -199,28 +200,28 @@ fn joined_endpoints<'a>(before: Option<&'a Diagnosis>, after: Option<&'a Diagnos
 
 /// The chosen endpoints first, then those that take the most time.
 fn shown_endpoints(mut joined: Vec<Joined<'_>>, chosen: &[String]) -> Vec<EndpointRow> {
-    let weight = |j: &Joined<'_>| {
-        let figures = j.0.or(j.1);
-        figures.map_or(0.0, |f| f.requests.max(f.traces) as f64 * f.p50_ms.max(0.0))
-    };
-    let name = |j: &Joined<'_>| j.0.or(j.1).map(|f| f.endpoint.clone()).unwrap_or_default();
     joined.sort_by_cached_key(|j| {
-        let rank = chosen.iter().position(|c| *c == name(j)).unwrap_or(chosen.len());
-        let weight = weight(j);
-        // Positive floats order as their bits; NaN is last.
+        let name = name_of(j);
+        let rank = chosen.iter().position(|c| c == name).unwrap_or(chosen.len());
+        let weight = j.0.or(j.1).map_or(0.0, |f| f.requests.max(f.traces) as f64 * f.p50_ms.max(0.0));
+        // Positive floats order as their bits; what is not finite is last.
         let bits = if weight.is_finite() { weight.to_bits() } else { 0 };
-        (rank, std::cmp::Reverse(bits), name(j))
+        (rank, Reverse(bits), name.to_owned())
     });
     joined.truncate(MAX_ENDPOINTS);
     joined
         .iter()
         .map(|j| EndpointRow {
-            endpoint: line(&name(j), LABEL),
+            endpoint: line(name_of(j), LABEL),
             service: line(j.0.or(j.1).map_or("", |f| &f.service), LABEL),
             before: j.0.map(figures),
             after: j.1.map(figures),
         })
         .collect()
+}
+
+fn name_of<'a>(joined: &Joined<'a>) -> &'a str {
+    joined.0.or(joined.1).map_or("", |f| &f.endpoint)
 }
 
 fn figures(of: &EndpointFigures) -> Figures {

@@ -8,11 +8,16 @@ use crate::traces::Traces;
 use model::{Diagnosis, Goal, GoalMetric, Histogram, LatencyCell, Recording};
 
 /// Bins of one distribution.
-const MAX_BINS: i32 = 160;
+const MAX_BINS: f64 = 160.0;
+const MIN_BINS: f64 = 8.0;
 /// Bins of one series.
-const MAX_POINTS: u64 = 60;
+const MAX_POINTS: f64 = 60.0;
+/// No longer bins than leave a series so many, however few responses they hold.
+const MIN_POINTS: f64 = 10.0;
+/// Responses that a bin of a series should hold, so that its p95 says something.
+const PER_POINT: f64 = 60.0;
 /// A p95 of fewer responses than this is left out.
-const MIN_FOR_P95: u64 = 40;
+const MIN_FOR_P95: u64 = 20;
 /// Buckets of a histogram per doubling.
 const PER_DOUBLING: f64 = 64.0;
 
@@ -70,9 +75,10 @@ fn chart(recording: &Recording, endpoint: &str, at: usize, traces: &Traces) -> O
 fn distribution(of: &Histogram, source: &'static str) -> Option<Distribution> {
     let buckets = of.buckets();
     let (first, last) = (buckets.first()?.0, buckets.last()?.0);
-    // 16 bins per doubling show every shape that a person can tell apart.
+    // Few values in many bins draw noise: Rice's rule. 16 bins a doubling show all that a person can tell apart.
+    let most = (2.0 * (of.count() as f64).cbrt()).clamp(MIN_BINS, MAX_BINS);
     let mut shift = 2;
-    while (last >> shift).saturating_sub(first >> shift) >= MAX_BINS {
+    while f64::from((last >> shift).saturating_sub(first >> shift)) >= most {
         shift += 1;
     }
     let base = first >> shift;
@@ -97,7 +103,7 @@ fn distribution(of: &Histogram, source: &'static str) -> Option<Distribution> {
     })
 }
 
-/// Cells joined into at most [`MAX_POINTS`] bins.
+/// Cells joined into at most [`MAX_POINTS`] bins, longer ones where responses are rare.
 fn series(recording: &Recording, cells: &[&LatencyCell]) -> Option<Series> {
     let run = &recording.run;
     let cell_s = f64::from(run.cell_ms) / 1e3;
@@ -109,7 +115,9 @@ fn series(recording: &Recording, cells: &[&LatencyCell]) -> Option<Series> {
     let within = (run.seconds() / cell_s).ceil();
     let total =
         if within > last as f64 && within < (last as f64 + 1.0) * 10.0 { within } else { last as f64 + 1.0 };
-    let per_bin = ((total / MAX_POINTS as f64).ceil()).max(1.0);
+    let responses: u64 = cells.iter().map(|c| c.response.count()).sum();
+    let telling = (total * PER_POINT / responses.max(1) as f64).min(total / MIN_POINTS);
+    let per_bin = (total / MAX_POINTS).max(telling).ceil().max(1.0);
     let mut bins: Vec<(Histogram, u64)> = Vec::new();
     for cell in cells {
         let at = (f64::from(cell.cell) / per_bin).floor();
@@ -124,6 +132,7 @@ fn series(recording: &Recording, cells: &[&LatencyCell]) -> Option<Series> {
     let quantile = |h: &Histogram, q| h.quantile_ms(q).and_then(finite);
     Some(Series {
         bin_s: round(per_bin * cell_s),
+        seconds: round(total * cell_s),
         rate: bins.iter().zip(lengths).map(|(b, s)| round(b.0.count() as f64 / s)).collect(),
         p50: bins.iter().map(|b| quantile(&b.0, 0.5)).collect(),
         p95: bins.iter().map(|b| quantile(&b.0, 0.95).filter(|_| b.0.count() >= MIN_FOR_P95)).collect(),
@@ -133,7 +142,7 @@ fn series(recording: &Recording, cells: &[&LatencyCell]) -> Option<Series> {
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie within the bins")]
 fn index(at: f64) -> Option<usize> {
-    (at >= 0.0 && at < MAX_POINTS as f64).then_some(at as usize)
+    (0.0..MAX_POINTS).contains(&at).then_some(at as usize)
 }
 
 #[cfg(test)]
@@ -183,7 +192,7 @@ mod tests {
         recording.run.cell_ms = 1000;
         let cells = [cell(0, 1, 20), cell(u32::MAX, 1, 20)];
         let drawn = series(&recording, &cells.iter().collect::<Vec<_>>()).expect("a series");
-        assert_eq!(drawn.rate.len(), 60);
+        assert_eq!(drawn.rate.len(), 10);
         assert_eq!(drawn.p95[0], None);
     }
 }

@@ -208,6 +208,8 @@ pub(crate) struct Distribution {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Series {
     pub(crate) bin_s: f64,
+    /// Length of the whole; the last bin may be shorter than the others.
+    pub(crate) seconds: f64,
     pub(crate) rate: Vec<f64>,
     pub(crate) p50: Vec<Option<f64>>,
     pub(crate) p95: Vec<Option<f64>>,

@@ -56,7 +56,11 @@ impl Headline {
             return Self::new(
                 Tone::Unknown,
                 "Nothing was measured.",
-                "The recording holds no request and no span; the gaps say why.",
+                if diagnosis.gaps.is_empty() {
+                    "The recording holds no request and no span."
+                } else {
+                    "The recording holds no request and no span; the gaps say why."
+                },
             );
         }
         if let Some(issue) = figures.validity.issues.iter().find(|i| i.invalid) {

@@ -30,7 +30,8 @@ pub(crate) fn all(
     after: Option<&Traces>,
 ) -> Vec<Waterfall> {
     let mut drawn = Vec::new();
-    for endpoint in 0..chosen.len().min(MAX_ENDPOINTS) {
+    let any = |at| [before, after].into_iter().flatten().any(|t| t.of_endpoint(at).next().is_some());
+    for (endpoint, name) in chosen.iter().enumerate().filter(|(at, _)| any(*at)).take(MAX_ENDPOINTS) {
         for (which, quantile) in [("typical", 0.5), ("slow", 0.95)] {
             for (when, measured, traces) in
                 [(When::Before, inputs.before, before), (When::After, inputs.after, after)]
@@ -41,7 +42,7 @@ pub(crate) fn all(
                 let twice = which == "slow"
                     && traces.at_quantile(endpoint, 0.5).is_some_and(|t| t.trace_id == trace.trace_id);
                 if !twice {
-                    let of = Drawn { endpoint: &chosen[endpoint], when, which };
+                    let of = Drawn { endpoint: name, when, which };
                     drawn.push(draw(measured, traces, trace, &of));
                 }
             }

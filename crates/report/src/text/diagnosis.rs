@@ -1,6 +1,6 @@
 //! What `trimtab localize` prints.
 
-use super::layout::{Align, Colour, Ink, table, usable, wrap};
+use super::layout::{Align, Colour, Ink, column, table, usable, wrap};
 use crate::clip::{LABEL, SENTENCE, clip, line, without_secrets};
 use crate::findings::place;
 use crate::headline::{Headline, Tone};
@@ -75,7 +75,8 @@ fn goals(of: &Diagnosis, width: usize, colour: Colour) -> String {
             (Some(ink), vec![line(&result.goal, LABEL), measured, state.to_owned()])
         })
         .collect();
-    let head = [("goal", Align::Left), ("measured", Align::Right), ("", Align::Left)];
+    let head =
+        [column("goal", Align::Left, 0), column("measured", Align::Right, 0), column("", Align::Left, 0)];
     out.push_str(&table(&head, &rows, width, colour));
     out
 }
@@ -104,13 +105,13 @@ fn endpoints(of: &Diagnosis, width: usize, colour: Colour) -> String {
     };
     let rows: Vec<_> = order.iter().take(MAX_ENDPOINTS).map(row).collect();
     let head = [
-        ("endpoint", Align::Left),
-        ("rate", Align::Right),
-        ("p50", Align::Right),
-        ("p95", Align::Right),
-        ("p99", Align::Right),
-        ("errors", Align::Right),
-        ("traces", Align::Right),
+        column("endpoint", Align::Left, 0),
+        column("rate", Align::Right, 1),
+        column("p50", Align::Right, 2),
+        column("p95", Align::Right, 0),
+        column("p99", Align::Right, 3),
+        column("errors", Align::Right, 0),
+        column("traces", Align::Right, 4),
     ];
     out.push_str(&table(&head, &rows, width, colour));
     let more = all.len().saturating_sub(MAX_ENDPOINTS);
@@ -220,7 +221,9 @@ fn unseen(of: &Diagnosis, width: usize, colour: Colour) -> String {
 /// What a person should do now.
 fn next(of: &Diagnosis, width: usize, colour: Colour) -> String {
     let tally = crate::headline::Tally::of(of);
-    let text = if of.recording.validity.issues.iter().any(|i| i.invalid) {
+    let text = if of.recording.endpoints.is_empty() && of.recording.spans == 0 {
+        "run trimtab measure while the service is under load"
+    } else if of.recording.validity.issues.iter().any(|i| i.invalid) {
         "mend what made the load invalid, then measure again"
     } else if tally.met > 0 && tally.missed == 0 && tally.unknown == 0 {
         "hold back: every goal is met; keep watching with trimtab monitor"

@@ -89,48 +89,62 @@ pub(super) enum Align {
     Right,
 }
 
-/// A table with two spaces between columns; the first column gives way where the width does not suffice.
-/// `ink` says how each row is painted, if at all.
+/// A column: its title, how it stands, and how soon it gives way where the width does not suffice; 0 is never.
+pub(super) struct Column {
+    title: &'static str,
+    align: Align,
+    gives_way: u8,
+}
+
+pub(super) fn column(title: &'static str, align: Align, gives_way: u8) -> Column {
+    Column { title, align, gives_way }
+}
+
+/// So much of the first column is shown before others give way.
+const FIRST_COLUMN: usize = 30;
+const LEAST_COLUMN: usize = 12;
+
+/// A table with two spaces between columns. Too narrow, the columns that may give way go, the highest number first,
+/// then the first column is cut. `ink` says how each row is painted, if at all.
 pub(super) fn table(
-    head: &[(&str, Align)],
+    columns: &[Column],
     rows: &[(Option<Ink>, Vec<String>)],
     width: usize,
     colour: Colour,
 ) -> String {
-    let columns = head.len();
     let length = |text: &str| text.chars().count();
-    let mut widths: Vec<usize> = head.iter().map(|h| length(h.0)).collect();
+    let mut widths: Vec<usize> = columns.iter().map(|c| length(c.title)).collect();
     for (_, row) in rows {
-        for (at, cell) in row.iter().enumerate().take(columns) {
-            widths[at] = widths[at].max(length(cell));
+        for (known, cell) in widths.iter_mut().zip(row) {
+            *known = (*known).max(length(cell));
         }
     }
-    let fixed: usize = widths.iter().skip(1).sum::<usize>() + 2 * columns.saturating_sub(1) + 2;
-    if let Some(first) = widths.first_mut() {
-        *first = (*first).min(width.saturating_sub(fixed).max(12));
+    let mut kept: Vec<usize> = (0..columns.len()).collect();
+    let others = |kept: &[usize]| 2 + kept.iter().skip(1).map(|&at| widths[at] + 2).sum::<usize>();
+    let wanted = widths.first().map_or(0, |first| (*first).min(FIRST_COLUMN));
+    while others(&kept) + wanted > width {
+        let next = kept.iter().copied().max_by_key(|&at| columns[at].gives_way);
+        let Some(next) = next.filter(|&at| columns[at].gives_way > 0) else { break };
+        kept.retain(|&at| at != next);
     }
-    let draw = |cells: &[String]| {
-        let mut line = String::from("  ");
-        for (at, cell) in cells.iter().enumerate().take(columns) {
-            let cell = crate::clip::clip(cell, widths[at]);
-            let pad = " ".repeat(widths[at].saturating_sub(length(&cell)));
-            if head[at].1 == Align::Right {
-                line.push_str(&pad);
-                line.push_str(&cell);
-            } else {
-                line.push_str(&cell);
-                line.push_str(&pad);
-            }
+    let first = width.saturating_sub(others(&kept)).max(LEAST_COLUMN);
+    let draw = |cells: &[&str]| {
+        let mut line = String::new();
+        for &at in &kept {
+            let room = if at == 0 { widths[at].min(first) } else { widths[at] };
+            let cell = crate::clip::clip(cells.get(at).copied().unwrap_or(""), room);
+            let pad = " ".repeat(room.saturating_sub(length(&cell)));
             line.push_str("  ");
+            line.push_str(&if columns[at].align == Align::Right { pad + &cell } else { cell + &pad });
         }
         line.truncate(line.trim_end().len());
         line
     };
-    let titles: Vec<String> = head.iter().map(|h| h.0.to_owned()).collect();
+    let titles: Vec<&str> = columns.iter().map(|c| c.title).collect();
     let mut out = colour.paint(Ink::Dim, &draw(&titles));
     out.push('\n');
     for (ink, row) in rows {
-        let line = draw(row);
+        let line = draw(&row.iter().map(String::as_str).collect::<Vec<_>>());
         out.push_str(&ink.map_or_else(|| line.clone(), |ink| colour.paint(ink, &line)));
         out.push('\n');
     }

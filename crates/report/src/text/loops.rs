@@ -1,7 +1,7 @@
 //! What `trimtab verify` and the loop print: a verdict, a step, the table of all steps.
 
 use super::diagnosis::{interval, prediction};
-use super::layout::{Align, Colour, Ink, table, usable, wrap};
+use super::layout::{Align, Colour, Ink, column, table, usable, wrap};
 use crate::clip::{LABEL, SENTENCE, line, without_secrets};
 use crate::data::Span3;
 use crate::headline;
@@ -38,12 +38,12 @@ pub fn judgement(of: &Judgement) -> String {
         out.push_str("  nothing was measured on both sides\n");
     } else {
         let head = [
-            ("metric", Align::Left),
-            ("before", Align::Right),
-            ("after", Align::Right),
-            ("change (95 %)", Align::Right),
-            ("visible from", Align::Right),
-            ("verdict", Align::Left),
+            column("metric", Align::Left, 0),
+            column("before", Align::Right, 0),
+            column("after", Align::Right, 0),
+            column("change (95 %)", Align::Right, 0),
+            column("visible from", Align::Right, 1),
+            column("verdict", Align::Left, 0),
         ];
         out.push_str(&table(&head, &rows, WIDTH, Colour::Off));
     }
@@ -86,7 +86,7 @@ pub fn steps_table(steps: &[Step], width: usize) -> String {
         return "no change was tried\n".to_owned();
     }
     let value = |s: Option<Span3>| {
-        s.map_or_else(|| "–".to_owned(), |s| format!("{} ({})", ms(s.value), interval(s.low, s.high)))
+        s.map_or_else(|| "–".to_owned(), |s| format!("{} ({})", ms(s.value), bare(interval(s.low, s.high))))
     };
     let row = |step: &Step| {
         let figures = figures(step);
@@ -96,20 +96,18 @@ pub fn steps_table(steps: &[Step], width: usize) -> String {
             figures.before_ms.map_or_else(|| "–".to_owned(), ms),
             value(figures.predicted),
             value(figures.actual),
-            word(step.judgement.verdict).to_owned(),
-            kept(step).to_owned(),
+            format!("{}, {}", word(step.judgement.verdict), kept(step)),
         ];
         (None, cells)
     };
     let rows: Vec<_> = steps.iter().map(row).collect();
     let head = [
-        ("step", Align::Left),
-        ("metric", Align::Left),
-        ("before", Align::Right),
-        ("predicted", Align::Right),
-        ("actual", Align::Right),
-        ("verdict", Align::Left),
-        ("", Align::Left),
+        column("step", Align::Left, 0),
+        column("metric", Align::Left, 3),
+        column("before", Align::Right, 2),
+        column("predicted", Align::Right, 0),
+        column("actual", Align::Right, 0),
+        column("verdict", Align::Left, 0),
     ];
     let mut out = table(&head, &rows, width, Colour::Off);
     let held = headline::predictions(steps);
@@ -117,6 +115,11 @@ pub fn steps_table(steps: &[Step], width: usize) -> String {
         out.push_str(&wrap("  ", &held, width));
     }
     out
+}
+
+/// An interval without its unit, beside a value that has one; with it where the two differ.
+fn bare(interval: String) -> String {
+    interval.strip_suffix(" ms").map(str::to_owned).unwrap_or(interval)
 }
 
 fn actual(figures: &StepFigures<'_>) -> String {

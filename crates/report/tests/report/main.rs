@@ -1,0 +1,8 @@
+//! What the crate promises, from outside: text, JSON and its schema, bounds, and the page in a real browser.
+
+mod bounds;
+mod chromium;
+mod sample;
+mod schema;
+mod text;
+mod waterfalls;
