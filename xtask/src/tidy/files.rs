@@ -10,7 +10,22 @@ const LENGTH_WARNING: usize = 500;
 const LENGTH_LIMIT: usize = 800;
 
 /// Files under `testdata/` that may be larger than the limit, each with its reason.
-const LARGE: &[(&str, &str)] = &[];
+const LARGE: &[(&str, &str)] = &[
+    ("testdata/traces/online-boutique/fault-01.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-02.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-03.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-04.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-05.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-06.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-07.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-08.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-09.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-10.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-11.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/fault-12.jsonl.gz", BOUTIQUE),
+    ("testdata/traces/online-boutique/healthy.jsonl.gz", BOUTIQUE),
+];
+const BOUTIQUE: &str = "real traces with injected faults, published compressed";
 /// Code that may be longer than the limit, each with its reason. A table may be long, logic may not.
 const LONG: &[(&str, &str)] = &[];
 
