@@ -133,7 +133,7 @@ function tipped(element, text) {
 
 // A table whose columns sort. A column: { title, text(row), value(row)?, right?, name? }.
 function table(columns, rows, options) {
-  const { stack = true, sortable = true, label, first = Infinity } = options || {};
+  const { stack = true, prose = false, sortable = true, label, first = Infinity } = options || {};
   const body = el("tbody");
   let most = first, order = rows;
   const more = rows.length > first && el("button", { type: "button", class: "tool", onclick: () => { most = Infinity; more.remove(); show(order); } }, `Show all ${count(rows.length)} rows`);
@@ -157,7 +157,7 @@ function table(columns, rows, options) {
   });
   show(rows);
   return el("div", { class: "scroll", tabindex: stack ? null : "0", role: stack ? null : "region", "aria-label": stack ? null : label },
-    el("table", { class: stack ? "stack" : null, "aria-label": label },
+    el("table", { class: stack ? `stack ${prose ? "prose" : ""}` : null, "aria-label": label },
       el("thead", {}, el("tr", {}, heads)), body), more);
 }
 const asTable = (columns, rows, label) => {

@@ -89,8 +89,8 @@ function unseen() {
   data.rules_not_run.forEach((r) => rules.set(r.missing_signal, [...(rules.get(r.missing_signal) || []), r.rule]));
   return [
     data.doubts.map((d) => el("div", { class: `alert ${d.invalid ? "bad" : ""}` }, el("strong", {}, `${d.invalid ? "Not valid" : "Doubtful"} (${whenName(d.when)}), ${words(d.kind)}: `), d.reason, " ", d.hint)),
-    data.gaps.length > 0 && el("div", { class: "card" }, table([{ title: "signal", name: true, text: (g) => g.signal }, { title: "not seen", text: (g) => g.reason }, { title: "what to do", text: (g) => g.hint }], data.gaps, { sortable: false, label: "Gaps" })),
-    rules.size > 0 && el("div", { class: "card" }, table([{ title: "missing signal", name: true, text: (r) => r[0] }, { title: "rules that could not run", text: (r) => r[1].map(words).join(", ") }], [...rules], { sortable: false, label: "Rules not run" })),
+    data.gaps.length > 0 && el("div", { class: "card" }, table([{ title: "signal", name: true, text: (g) => g.signal }, { title: "not seen", text: (g) => g.reason }, { title: "what to do", text: (g) => g.hint }], data.gaps, { prose: true, sortable: false, label: "Gaps" })),
+    rules.size > 0 && el("div", { class: "card" }, table([{ title: "missing signal", name: true, text: (r) => r[0] }, { title: "rules that could not run", text: (r) => r[1].map(words).join(", ") }], [...rules], { prose: true, sortable: false, label: "Rules not run" })),
     !data.gaps.length && !rules.size && empty("gaps"),
   ];
 }

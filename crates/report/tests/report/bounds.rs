@@ -7,16 +7,16 @@ use report::{Inputs, Measured, ReportData, html};
 const MOST_BYTES: usize = 2_000_000;
 
 #[test]
-fn a_million_endpoints_make_a_small_page() {
+fn endpoints_without_number_make_a_small_page() {
     let mut diagnosis = sample::diagnosis(false);
-    diagnosis.recording.endpoints = (0..1_000_000)
+    diagnosis.recording.endpoints = (0..200_000)
         .map(|n| EndpointFigures { endpoint: format!("GET /{n}"), requests: n, ..EndpointFigures::default() })
         .collect();
     let recording = sample::recording(false);
     let measured = Measured { recording: &recording, diagnosis: &diagnosis };
     let page = html(&ReportData::new(&Inputs { before: Some(measured), ..Inputs::default() }));
     assert!(page.len() < MOST_BYTES, "{}", page.len());
-    assert!(page.contains("\"endpoints_left_out\":999800"));
+    assert!(page.contains("\"endpoints_left_out\":199800"));
 }
 
 /// Deep and broad at once: every other span hangs below the one before, and no two have the same name.

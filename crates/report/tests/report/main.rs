@@ -2,6 +2,7 @@
 
 mod bounds;
 mod chromium;
+mod contrast;
 mod sample;
 mod schema;
 mod text;

@@ -128,6 +128,7 @@ fn a_step_and_the_table_of_steps() {
     "#]]
     .assert_eq(&text::step(&steps[0], 100, Colour::Off));
     expect![[r#"
+        steps
           step                            metric                           before           predicted              actual  verdict
           1. batched items                p95(GET /customers/{id}/orders)  438 ms   95 ms (79.8..130)  102 ms (93.8..111)  better, kept
           2. queued mail                  p95(POST /orders)                291 ms  41 ms (34.4..56.2)  36 ms (33.1..39.2)  better, kept
@@ -135,7 +136,18 @@ fn a_step_and_the_table_of_steps() {
           4. index order_items(order_id)  p95(GET /customers/{id}/orders)   95 ms  62 ms (52.1..84.9)    78 ms (71.8..85)  better, kept
           5. off-loaded report            p95(GET /reports/sales)          741 ms   690 ms (580..945)   731 ms (672..797)  unclear, reverted
           4 of 5 predictions held; median error 5.5 % of the value before.
-    "#]].assert_eq(&text::steps_table(&steps, 140));
+    "#]].assert_eq(&format!("steps\n{}", text::steps_table(&steps, 140)));
+    expect![[r#"
+        steps
+          step                          predicted              actual  verdict
+          1. batched items      95 ms (79.8..130)  102 ms (93.8..111)  better, kept
+          2. queued mail       41 ms (34.4..56.2)  36 ms (33.1..39.2)  better, kept
+          3. gathered calls    26 ms (21.8..35.6)  31 ms (28.5..33.8)  better, kept
+          4. index order_ite…  62 ms (52.1..84.9)    78 ms (71.8..85)  better, kept
+          5. off-loaded repo…   690 ms (580..945)   731 ms (672..797)  unclear, reverted
+          4 of 5 predictions held; median error 5.5 % of the value before.
+    "#]]
+    .assert_eq(&format!("steps\n{}", text::steps_table(&steps, 80)));
     assert_eq!(text::steps_table(&[], 80), "no change was tried\n");
 }
 
