@@ -168,7 +168,7 @@ mod tests {
         let recording = recording(
             r#"
             api server "GET /orders/{id}" 0..30
-            
+
             api server "GET /orders/{id}" 0..10
 
             api server "GET /health" 0..1
