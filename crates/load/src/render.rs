@@ -1,7 +1,8 @@
 //! A summary as a table for people and as k6's summary JSON for tools that read it. Pure.
 
 use crate::summary::{Distribution, OperationSummary, Summary};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A name in the table is cut here.
@@ -82,7 +83,7 @@ fn class_name(class: model::ErrorClass) -> String {
 /// `root_group`. `http_req_duration` is the service time, as in k6; `http_req_response` counts from the due time.
 #[must_use]
 pub fn k6_json(summary: &Summary) -> Value {
-    let mut metrics = Map::new();
+    let mut metrics = BTreeMap::new();
     let all = &summary.all;
     let per_second = |count: u64| count as f64 / summary.seconds.max(f64::MIN_POSITIVE);
     let counter = |count: u64| json!({ "count": count, "rate": per_second(count) });
@@ -90,7 +91,7 @@ pub fn k6_json(summary: &Summary) -> Value {
     metrics.insert("data_sent".to_owned(), counter(all.sent_bytes));
     metrics.insert("dropped_iterations".to_owned(), counter(summary.not_started));
     metrics.insert("http_reqs".to_owned(), counter(all.service.count));
-    metrics.insert("iterations".to_owned(), counter(all.requests - summary.not_started));
+    metrics.insert("iterations".to_owned(), counter(all.requests.saturating_sub(summary.not_started)));
     insert_times(&mut metrics, all, "");
     for one in &summary.operations {
         insert_times(&mut metrics, one, &format!("{{name:{}}}", one.name));
@@ -101,14 +102,14 @@ pub fn k6_json(summary: &Summary) -> Value {
     })
 }
 
-fn insert_times(metrics: &mut Map<String, Value>, one: &OperationSummary, tag: &str) {
+fn insert_times(metrics: &mut BTreeMap<String, Value>, one: &OperationSummary, tag: &str) {
     metrics.insert(format!("http_req_duration{tag}"), trend(&one.service));
-    let passed = one.requests - one.failed;
+    let passed = one.requests.saturating_sub(one.failed);
     let rate = one.failed as f64 / one.requests.max(1) as f64;
     // k6 counts the failed ones as passes of this rate.
     metrics.insert(
         format!("http_req_failed{tag}"),
-        json!({ "passes": one.failed, "fails": passed, "value": rate }),
+        json!({ "fails": passed, "passes": one.failed, "value": rate }),
     );
     metrics.insert(format!("http_req_response{tag}"), trend(&one.response));
 }
@@ -123,4 +124,118 @@ fn trend(times: &Distribution) -> Value {
         "p(95)": times.p95_ms,
         "p(99)": times.p99_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validity::{Figures, judge};
+    use expect_test::expect;
+    use model::ErrorClass;
+
+    fn times(p50_ms: f64) -> Distribution {
+        let (avg_ms, min_ms) = (p50_ms * 1.5, p50_ms / 2.0);
+        let (p90_ms, p95_ms, p99_ms, max_ms) = (p50_ms * 3.0, p50_ms * 4.0, p50_ms * 8.0, p50_ms * 10.0);
+        Distribution { count: 2000, avg_ms, min_ms, p50_ms, p90_ms, p95_ms, p99_ms, max_ms }
+    }
+
+    fn example() -> Summary {
+        let one = OperationSummary {
+            name: "GET /orders/{id}".to_owned(),
+            requests: 2000,
+            rate_per_s: 200.0,
+            failed: 3,
+            response: times(12.0),
+            service: times(10.0),
+            sent_bytes: 0,
+            received_bytes: 1_000_000,
+            errors: vec![(ErrorClass::ServerStatus, 3, "status 503".to_owned())],
+        };
+        let figures = Figures { offered: 2000, not_started: 30, ..Figures::default() };
+        Summary {
+            target: "http://127.0.0.1:8080/".to_owned(),
+            seconds: 10.0,
+            complete: false,
+            all: OperationSummary { name: "all".to_owned(), ..one.clone() },
+            operations: vec![one],
+            not_started: 30,
+            stale_retries: 0,
+            lateness_p99_ms: 0.2,
+            validity: judge(&figures),
+        }
+    }
+
+    #[test]
+    fn the_table_tells_times_errors_and_doubts() {
+        expect![[r#"
+            http://127.0.0.1:8080/ for 10.0 s, ended early, response times in ms
+
+            operation        requests    per s   failed       p50       p90       p95       p99       max  service p95
+            GET /orders/{id}     2000    200.0        3     12.00     36.00     48.00     96.00    120.00        40.00
+
+            errors
+              GET /orders/{id}: 3 x server_status: status 503
+
+            invalid: 30 of 2000 arrivals never started (1.5 %, the limit is 1 %): their waits are lower bounds (dropped_arrivals)
+              the service does not keep up with this rate: lower it, or raise max_in_flight
+        "#]].assert_eq(&text(&example()));
+    }
+
+    #[test]
+    fn the_json_has_the_shape_of_k6() {
+        let mut json = k6_json(&example());
+        let metrics = json["metrics"].as_object_mut().unwrap();
+        for name in ["http_req_duration", "http_req_failed", "http_req_response"] {
+            let of_operation = metrics.remove(&format!("{name}{{name:GET /orders/{{id}}}}"));
+            assert_eq!(of_operation.as_ref(), metrics.get(name), "the only operation is all there is");
+        }
+        expect![[r#"
+            {
+              "data_received": {
+                "count": 1000000,
+                "rate": 100000.0
+              },
+              "data_sent": {
+                "count": 0,
+                "rate": 0.0
+              },
+              "dropped_iterations": {
+                "count": 30,
+                "rate": 3.0
+              },
+              "http_req_duration": {
+                "avg": 15.0,
+                "max": 100.0,
+                "med": 10.0,
+                "min": 5.0,
+                "p(90)": 30.0,
+                "p(95)": 40.0,
+                "p(99)": 80.0
+              },
+              "http_req_failed": {
+                "fails": 1997,
+                "passes": 3,
+                "value": 0.0015
+              },
+              "http_req_response": {
+                "avg": 18.0,
+                "max": 120.0,
+                "med": 12.0,
+                "min": 6.0,
+                "p(90)": 36.0,
+                "p(95)": 48.0,
+                "p(99)": 96.0
+              },
+              "http_reqs": {
+                "count": 2000,
+                "rate": 200.0
+              },
+              "iterations": {
+                "count": 1970,
+                "rate": 197.0
+              }
+            }"#]]
+        .assert_eq(&format!("{:#}", json["metrics"]));
+        assert_eq!(json["root_group"]["groups"], json!({}));
+    }
 }

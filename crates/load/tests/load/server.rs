@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) requests: AtomicU64,
     pub(crate) traceparents: Mutex<BTreeSet<String>>,
     pub(crate) arrived: Notify,
+    /// How long the stall really took: a busy machine makes it longer than declared.
+    pub(crate) stalled: Mutex<Duration>,
     standing: tokio::sync::Mutex<()>,
 }
 
@@ -126,7 +128,9 @@ async fn connection(
                 stream.write_all(reply.as_bytes()).await?;
             }
             Act::Stall(length) => {
+                let since = Instant::now();
                 declared_delay(length).await;
+                *seen.stalled.lock().unwrap() = since.elapsed();
                 drop(standing);
                 stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n").await?;
             }
