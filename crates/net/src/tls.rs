@@ -28,9 +28,28 @@ pub struct TlsOptions {
     pub insecure: bool,
 }
 
+impl TlsOptions {
+    /// A configuration for protocols that agree on nothing by ALPN, such as Postgres.
+    ///
+    /// # Errors
+    /// The extra CA holds no certificate, or one that cannot be read.
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>> {
+        with_alpn(self, Vec::new())
+    }
+}
+
 /// # Errors
 /// The extra CA holds no certificate, or one that cannot be read.
 pub(crate) fn client_config(options: &TlsOptions, version: HttpVersion) -> Result<Arc<ClientConfig>> {
+    let alpn = match version {
+        HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
+        HttpVersion::Http2 => vec![b"h2".to_vec()],
+    };
+    with_alpn(options, alpn)
+}
+
+fn with_alpn(options: &TlsOptions, alpn: Vec<Vec<u8>>) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -41,11 +60,7 @@ pub(crate) fn client_config(options: &TlsOptions, version: HttpVersion) -> Resul
     } else {
         builder.with_root_certificates(roots(options)?).with_no_client_auth()
     };
-    config.alpn_protocols = match version {
-        HttpVersion::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
-        HttpVersion::Http2 => vec![b"h2".to_vec()],
-    };
+    config.alpn_protocols = alpn;
     Ok(Arc::new(config))
 }
 
