@@ -15,6 +15,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("crates/telemetry", &["model", "net", "recording"]),
     ("crates/localize", &["model"]),
     ("crates/verify", &["model"]),
+    ("crates/report", &["model"]),
+    ("crates/local-postgres", &[]),
     ("crates/trimtab", LIBRARIES_AND_SHOP),
     ("shop", &[]),
     ("xtask", &[]),
@@ -22,11 +24,11 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 ];
 
 const LIBRARIES_AND_SHOP: &[&str] =
-    &["model", "net", "recording", "load", "database", "telemetry", "localize", "verify", "shop"];
+    &["model", "net", "recording", "load", "database", "telemetry", "localize", "verify", "report", "local-postgres", "shop"];
 
 /// Every package of ours that another one may name.
 const OURS: &[&str] =
-    &["model", "net", "recording", "load", "database", "telemetry", "localize", "verify", "shop", "trimtab"];
+    &["model", "net", "recording", "load", "database", "telemetry", "localize", "verify", "report", "local-postgres", "shop", "trimtab"];
 
 /// These need none of ours, not even in their tests.
 const ALONE: &[&str] = &["shop", "xtask"];

@@ -1,0 +1,133 @@
+//! Makes a change and takes it back. The guard takes it back by itself unless the change is kept.
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use database::Database;
+use model::{Change, ChangeKind, HttpCall};
+use net::{Call, Connector, HttpVersion, TlsOptions};
+use std::time::Duration;
+
+/// A switch or command that has not answered by then has failed.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What changes are made on.
+#[derive(Clone, Debug)]
+pub struct Hands {
+    /// Base of relative URLs.
+    pub service_url: String,
+    pub database_url: Option<String>,
+}
+
+/// A change that is in force and goes back with [`Guard::revert`]; kept with [`Guard::keep`].
+/// Dropped without either (an error, Ctrl-C), it is taken back by a task that the program waits for.
+pub struct Guard {
+    hands: Hands,
+    change: Change,
+    in_force: bool,
+}
+
+impl Guard {
+    pub fn new(hands: Hands, change: Change) -> Self {
+        Self { hands, change, in_force: false }
+    }
+
+    /// Puts the change in force.
+    pub async fn apply(&mut self) -> Result<()> {
+        // Marked before: a half-made change is one to take back.
+        self.in_force = true;
+        self.hands.apply(&self.change).await
+    }
+
+    /// Takes the change back, if it is in force.
+    pub async fn revert(&mut self) -> Result<()> {
+        if self.in_force {
+            self.hands.undo(&self.change).await?;
+            self.in_force = false;
+        }
+        Ok(())
+    }
+
+    /// Leaves the change as it is.
+    pub fn keep(mut self) {
+        self.in_force = false;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.in_force {
+            return;
+        }
+        let (hands, change) = (self.hands.clone(), self.change.clone());
+        // A runtime of its own: the one that we were dropped in may be going down.
+        let undone = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(hands.undo(&change))
+        })
+        .join();
+        if !matches!(undone, Ok(Ok(()))) {
+            crate::output::alarm(&format!(
+                "the change `{}` could not be taken back: {}",
+                self.change.name,
+                undo_by_hand(&self.change)
+            ));
+        }
+    }
+}
+
+/// What a person does to take a change back.
+pub fn undo_by_hand(change: &Change) -> String {
+    match &change.kind {
+        ChangeKind::Sql { undo, .. } => format!("run this SQL: {undo}"),
+        ChangeKind::Http { undo, .. } => format!("send {} {} {}", undo.method, undo.url, undo.body),
+        ChangeKind::Command { undo, .. } => format!("run: {}", undo.join(" ")),
+        ChangeKind::Manual { text } => format!("take back: {text}"),
+    }
+}
+
+impl Hands {
+    pub async fn apply(&self, change: &Change) -> Result<()> {
+        match &change.kind {
+            ChangeKind::Sql { apply, .. } => self.sql(apply).await,
+            ChangeKind::Http { apply, .. } => self.call(apply).await,
+            ChangeKind::Command { apply, .. } => crate::process::run_to_end(apply, CALL_TIMEOUT).await,
+            ChangeKind::Manual { text } => bail!("only a person can do this: {text}"),
+        }
+        .with_context(|| format!("could not apply the change `{}`", change.name))
+    }
+
+    pub async fn undo(&self, change: &Change) -> Result<()> {
+        match &change.kind {
+            ChangeKind::Sql { undo, .. } => self.sql(undo).await,
+            ChangeKind::Http { undo, .. } => self.call(undo).await,
+            ChangeKind::Command { undo, .. } => crate::process::run_to_end(undo, CALL_TIMEOUT).await,
+            ChangeKind::Manual { text } => bail!("only a person can take this back: {text}"),
+        }
+        .with_context(|| format!("could not take the change `{}` back", change.name))
+    }
+
+    async fn sql(&self, sql: &str) -> Result<()> {
+        let url = self.database_url.as_ref().context("no database is configured; set [database] url")?;
+        Database::connect(url).await?.apply(sql).await
+    }
+
+    async fn call(&self, call: &HttpCall) -> Result<()> {
+        let url = if call.url.starts_with('/') {
+            format!("{}{}", self.service_url.trim_end_matches('/'), call.url)
+        } else {
+            call.url.clone()
+        };
+        let method = http::Method::from_bytes(call.method.as_bytes())
+            .with_context(|| format!("`{}` is no HTTP method", call.method))?;
+        let headers = [("content-type", "application/json")];
+        let connector = Connector::new(&TlsOptions::default(), HttpVersion::Auto)?;
+        let body = Bytes::from(call.body.clone());
+        let request = Call { method, url: &url, headers: &headers, body, timeout: CALL_TIMEOUT };
+        let response = net::call(&connector, &request).await?;
+        if !response.is_success() {
+            let text: String = String::from_utf8_lossy(&response.body).chars().take(200).collect();
+            bail!("{} {} was answered with {}: {text}", call.method, net::display_url(&url), response.status);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! What was typed, as typed. Meaning is given in `settings`; nothing here reads a file.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "trimtab",
+    version,
+    about = "The performance loop in one program: goals -> measure -> localize -> change -> verify",
+    after_help = "Examples:
+  trimtab demo                            the whole loop on a built-in slow service
+  trimtab init http://127.0.0.1:8080      write a trimtab.toml to edit
+  trimtab measure                         all instruments, under load -> a recording
+  trimtab localize                        ranked findings of the last recording
+  trimtab localize traces.jsonl.gz        ... of trace files
+  trimtab verify                          measure again and judge against the last recording
+
+Exit codes: 0 yes; 1 the answer is no (goal missed, not better); 2 could not answer."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Settings file
+    #[arg(long, global = true, default_value = "trimtab.toml", env = "TRIMTAB_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Output for people or for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// No progress, only results
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    pub color: Colour,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole loop on the built-in shop: nothing to install, nothing left behind
+    Demo(DemoArgs),
+    /// Look at a service and write a trimtab.toml with goals to edit
+    Init(InitArgs),
+    /// Drive the load and record what all instruments see
+    Measure(MeasureArgs),
+    /// Say what is slow, why, and what a fix will bring
+    Localize(LocalizeArgs),
+    /// Apply the remedy of one finding where Trimtab can, else print it
+    Change(ChangeArgs),
+    /// Judge a change: better, worse, same or unclear
+    Verify(VerifyArgs),
+    /// Run the loop on your service: measure, localize, change, verify, until the goals are met
+    Loop(LoopArgs),
+    /// Load tests alone
+    Load(LoadArgs),
+    /// Write the report of a recording as one HTML file
+    Report(ReportArgs),
+    /// The demo's service alone
+    #[command(hide = true, name = "internal-shop")]
+    InternalShop(InternalShopArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab demo
+  trimtab demo --steps 2 --keep
+  trimtab demo --seed 7 --report shop.html")]
+pub struct DemoArgs {
+    /// End after this many changes
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u32>,
+    /// Leave the shop and its database running afterwards, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// Seed of the load's chance
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Never fetch anything: use the Postgres of this machine or fail
+    #[arg(long)]
+    pub offline: bool,
+    /// Where to write the report
+    #[arg(long, default_value = "trimtab-demo.html", value_name = "FILE")]
+    pub report: PathBuf,
+    /// Stop starting new steps after this many seconds
+    #[arg(long, default_value_t = 165, value_name = "SECONDS")]
+    pub budget: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  trimtab init http://127.0.0.1:8080")]
+pub struct InitArgs {
+    /// Base URL of the service
+    pub url: String,
+    /// Overwrite an existing settings file
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab measure
+  trimtab measure --duration 60 --rate 80
+  trimtab measure -- node server.js        start the service, measure it, end it")]
+pub struct MeasureArgs {
+    #[command(flatten)]
+    pub load: LoadOverrides,
+    /// Where to save the recording
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Start the service with this command, and end it afterwards
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct LoadOverrides {
+    /// Seconds to measure
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Requests per second over all operations
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate: Option<f64>,
+    /// Seed of the load's chance
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab localize                                     the last recording
+  trimtab localize .trimtab/recordings/20261122-2101   a recording
+  trimtab localize spans.jsonl.gz more.json            OTLP, Jaeger or Zipkin files
+  trimtab localize now.jsonl --baseline healthy.jsonl  what changed, and in which service")]
+pub struct LocalizeArgs {
+    /// A recording, or trace files; without any, the last recording
+    pub inputs: Vec<PathBuf>,
+    /// A healthy recording or trace file to compare with
+    #[arg(long, value_name = "RECORDING_OR_FILE")]
+    pub baseline: Vec<PathBuf>,
+    /// Goals, in place of those of the settings file or recording
+    #[arg(long = "goal", value_name = "GOAL")]
+    pub goals: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab change                        the best finding that Trimtab can mend itself
+  trimtab change v1:0a1b2c3d4e5f6071    that finding
+  trimtab change --undo                 take the last change back")]
+pub struct ChangeArgs {
+    /// Fingerprint of the finding; without one, the best of the last recording
+    pub fingerprint: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Take the last change back
+    #[arg(long)]
+    pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab verify                    measure again and judge against the last recording
+  trimtab verify BEFORE AFTER       judge two recordings
+  trimtab verify --aa               measure twice without a change: this machine's own noise")]
+pub struct VerifyArgs {
+    /// Two recordings, the older first
+    pub recordings: Vec<PathBuf>,
+    /// Nothing has changed: say how often this set-up would cry wolf
+    #[arg(long)]
+    pub aa: bool,
+    /// Differences up to this share count as the same
+    #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
+    pub tolerance: f64,
+    #[command(flatten)]
+    pub load: LoadOverrides,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab loop                  ask before each change
+  trimtab loop --yes --steps 3")]
+pub struct LoopArgs {
+    /// End after this many changes
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u32>,
+    /// Do not ask before a change
+    #[arg(long)]
+    pub yes: bool,
+    /// Where to write the report
+    #[arg(long, default_value = "trimtab-report.html", value_name = "FILE")]
+    pub report: PathBuf,
+    #[command(flatten)]
+    pub load: LoadOverrides,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    #[command(subcommand)]
+    pub command: LoadCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LoadCommand {
+    /// Run a scenario file
+    #[command(after_help = "Example:
+  trimtab load run scenario.toml --rate 50 --duration 30 --summary-export summary.json")]
+    Run(LoadRunArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LoadRunArgs {
+    /// Scenario, or a trimtab.toml with a [load] table
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub load: LoadOverrides,
+    /// Write the summary in k6's shape
+    #[arg(long, value_name = "FILE")]
+    pub summary_export: Option<PathBuf>,
+    /// Exit with 2 where the figures are doubtful
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab report                            the last recording and the journal
+  trimtab report .trimtab/recordings/X -o x.html")]
+pub struct ReportArgs {
+    /// A recording; without one, the last
+    pub recording: Option<PathBuf>,
+    /// Where to write it
+    #[arg(long, short, default_value = "trimtab-report.html", value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct InternalShopArgs {
+    /// `serve` or `seed`
+    pub action: String,
+}

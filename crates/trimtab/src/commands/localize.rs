@@ -1,0 +1,84 @@
+//! `trimtab localize`: a recording or trace files in, ranked findings out. Runs nothing.
+
+use super::{Answer, Setting};
+use crate::args::{LoadOverrides, LocalizeArgs};
+use crate::settings::Settings;
+use anyhow::{Context, Result, bail};
+use model::{Goal, Recording};
+use std::path::PathBuf;
+
+pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
+    let inputs =
+        if args.inputs.is_empty() {
+            let last = setting.journal().last_recording();
+            vec![last.context(
+                "no recording yet; `trimtab measure` makes one, or name a recording or trace files",
+            )?]
+        } else {
+            args.inputs.clone()
+        };
+    let recording = read(&inputs)?;
+    let baseline = if args.baseline.is_empty() { None } else { Some(read(&args.baseline)?) };
+    let goals = goals(setting, args, &recording)?;
+    let (steps, _) = setting.journal().steps()?;
+    let options = localize::Options {
+        goals,
+        baseline: baseline.as_ref(),
+        calibration: crate::calibration::factors(&steps),
+        ..localize::Options::default()
+    };
+    let diagnosis = localize::localize(&recording, &options);
+    if let [folder] = inputs.as_slice()
+        && folder.is_dir()
+    {
+        recording::write_findings(folder, &diagnosis)?;
+    }
+    if setting.output.json() {
+        setting.output.result(&report::json(&diagnosis));
+    } else {
+        setting.output.result(&report::text::diagnosis(
+            &diagnosis,
+            setting.output.width,
+            setting.output.paint(),
+        ));
+    }
+    Ok(Answer::of(diagnosis.goals.iter().all(|g| g.met != Some(false))))
+}
+
+/// One recording's folder, or any number of trace files as one recording.
+pub(crate) fn read(inputs: &[PathBuf]) -> Result<Recording> {
+    if let [one] = inputs
+        && one.is_dir()
+    {
+        return recording::read(one);
+    }
+    if let Some(folder) = inputs.iter().find(|p| p.is_dir()) {
+        bail!("{} is a folder: give either one recording or trace files", folder.display());
+    }
+    let read = telemetry::files::read(inputs)?;
+    let mut recording = Recording { spans: read.spans, metrics: read.metrics, ..Recording::default() };
+    recording.run.id =
+        inputs.first().and_then(|p| p.file_name()).unwrap_or_default().to_string_lossy().into_owned();
+    recording.run.complete = true;
+    recording.run.gaps = read.report.gaps();
+    Ok(recording)
+}
+
+/// Flags first, then the settings file where there is one, then what the recording was made for.
+fn goals(setting: &Setting, args: &LocalizeArgs, recording: &Recording) -> Result<Vec<Goal>> {
+    let parse = |texts: &[String]| -> Result<Vec<Goal>> {
+        texts.iter().map(|text| text.parse::<Goal>().map_err(anyhow::Error::from)).collect()
+    };
+    if !args.goals.is_empty() {
+        return parse(&args.goals);
+    }
+    if !recording.run.goals.is_empty() {
+        return parse(&recording.run.goals);
+    }
+    if setting.common.config.is_file() {
+        return Ok(
+            Settings::load(&setting.common.config, &setting.environment, &LoadOverrides::default())?.goals
+        );
+    }
+    Ok(Vec::new())
+}

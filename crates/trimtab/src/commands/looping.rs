@@ -1,0 +1,82 @@
+//! `trimtab loop`: the loop on a user's service, with consent before each change.
+
+use super::{Answer, Setting};
+use crate::apply::{self, Hands};
+use crate::args::LoopArgs;
+use crate::cycle::{Cycle, Ending, Limits, Outcome};
+use crate::session::{self, Session};
+use crate::story;
+use anyhow::Result;
+use model::{Change, Finding};
+use serde_json::json;
+use std::io::{BufRead, IsTerminal};
+use std::path::Path;
+
+pub(super) async fn run(setting: &Setting, args: &LoopArgs) -> Result<Answer> {
+    let settings = setting.settings(&args.load)?;
+    let hands = Hands {
+        service_url: settings.scenario.base_url.clone(),
+        database_url: settings.database.url.clone(),
+    };
+    let receiver = session::open_receiver(&settings).await?;
+    let mut session = Session::open(settings, receiver, setting.output, setting.shutdown.clone()).await?;
+    session.check_target().await?;
+    let limits = Limits { steps: args.steps, deadline: None };
+    let ask = |finding: &Finding, change: &Change| args.yes || consent(setting, finding, change);
+    let journal = setting.journal();
+    let outcome = Cycle::new(&mut session, &journal, setting.output, hands, limits, Some(&ask)).run().await?;
+    conclude(setting, &outcome, &args.report)?;
+    Ok(match outcome.ending {
+        Ending::GoalsMet => Answer::Yes,
+        Ending::Interrupted => Answer::Unknown,
+        _ => Answer::No,
+    })
+}
+
+/// Asks on the terminal; without one the answer is no.
+pub(super) fn consent(setting: &Setting, finding: &Finding, change: &Change) -> bool {
+    if !std::io::stdin().is_terminal() {
+        setting.output.warn("not a terminal, so nobody can agree to the change; `--yes` agrees to all");
+        return false;
+    }
+    setting.output.result(&format!(
+        "Apply `{}` for {} on {}? It is taken back by: {} [y/N] ",
+        change.name,
+        finding.rule,
+        finding.endpoint,
+        apply::undo_by_hand(change)
+    ));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim().eq_ignore_ascii_case("y")
+}
+
+/// The end of a loop: why it ended, every step, the goals, the report.
+pub(super) fn conclude(setting: &Setting, outcome: &Outcome, path: &Path) -> Result<()> {
+    let output = setting.output;
+    let last = outcome.last.as_ref().unwrap_or(&outcome.first);
+    super::report::write(
+        path,
+        (&outcome.first.0, &outcome.first.1),
+        outcome.last.as_ref().map(|(recording, diagnosis)| (recording, diagnosis)),
+        &outcome.steps,
+    )?;
+    if output.json() {
+        let steps = serde_json::to_value(&outcome.steps)?;
+        let all = json!({
+            "version": model::SCHEMA_VERSION,
+            "ending": outcome.ending.word(),
+            "steps": steps,
+            "goals_before": outcome.first.1.goals,
+            "goals_after": last.1.goals,
+            "report": path.display().to_string(),
+        });
+        output.result(&serde_json::to_string_pretty(&all)?);
+        return Ok(());
+    }
+    output.say("");
+    output.say(&report::text::steps_table(&outcome.steps, output.width));
+    output.say(&story::goals(&last.1, output));
+    output.say(outcome.ending.sentence());
+    output.say(&format!("Report: {}", path.display()));
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! `trimtab measure`: all instruments over one window, saved as a recording.
+
+use super::{Answer, Setting};
+use crate::args::MeasureArgs;
+use crate::process::{Running, Stdout};
+use crate::session::{self, Session};
+use crate::{clock, cycle, story};
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long a service that we started may take until it answers.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// From one look whether it answers to the next.
+const START_POLL: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer> {
+    let settings = setting.settings(&args.load)?;
+    let receiver = session::open_receiver(&settings).await?;
+    let endpoint = session::endpoint(receiver.as_ref());
+    let service = start(&args.command, endpoint.as_deref()).await?;
+    let mut session = Session::open(settings, receiver, setting.output, setting.shutdown.clone()).await?;
+    let (recording, folder) = measure(setting, args, &mut session, service).await?;
+    let diagnosis = cycle::diagnose(&recording, &session.settings.goals, &setting.journal());
+    recording::write_findings(&folder, &diagnosis)?;
+    if setting.output.json() {
+        setting.output.result(&report::json(&diagnosis));
+    } else {
+        setting.output.result(&story::measured(&diagnosis, &folder, setting.output));
+    }
+    Ok(Answer::of(diagnosis.goals.iter().all(|g| g.met != Some(false))))
+}
+
+async fn measure(
+    setting: &Setting,
+    args: &MeasureArgs,
+    session: &mut Session,
+    service: Option<Running>,
+) -> Result<(model::Recording, PathBuf)> {
+    let mut service = service;
+    if let Some(running) = &mut service {
+        wait_until_it_answers(session, running).await?;
+        if let Some(pid) = running.pid() {
+            session.watch("service", pid);
+        }
+    } else {
+        session.check_target().await?;
+    }
+    let folder = match &args.output {
+        Some(folder) => folder.clone(),
+        None => setting.journal().new_recording(&clock::stamp(clock::now_ns()))?,
+    };
+    let recording = session.measure(&folder, "measuring").await;
+    if let Some(running) = service {
+        running.stop().await;
+    }
+    Ok((recording?, folder))
+}
+
+async fn start(command: &[String], otlp: Option<&str>) -> Result<Option<Running>> {
+    if command.is_empty() {
+        return Ok(None);
+    }
+    let mut environment = Vec::new();
+    if let Some(endpoint) = otlp {
+        environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint.to_owned()));
+        environment.push(("OTEL_EXPORTER_OTLP_PROTOCOL".to_owned(), "http/protobuf".to_owned()));
+    }
+    let (running, _) = Running::start(command, &environment, Stdout::Discarded, START_PATIENCE).await?;
+    Ok(Some(running))
+}
+
+async fn wait_until_it_answers(session: &Session, running: &mut Running) -> Result<()> {
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        let answer = session.check_target().await;
+        if answer.is_ok() {
+            return Ok(());
+        }
+        if let Some(status) = running.ended() {
+            bail!("the service ended at its start with {status}");
+        }
+        if Instant::now() >= deadline || session.shutdown.is_triggered() {
+            return answer.context("the service that was started did not become ready");
+        }
+        tokio::time::sleep(START_POLL).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! One file per command: settings in, answer out. The exit code is the answer.
+
+mod change;
+mod demo;
+mod init;
+mod load;
+mod localize;
+mod looping;
+mod measure;
+mod report;
+mod verify;
+
+use crate::args::{Cli, Command, Common, LoadOverrides};
+use crate::journal::Journal;
+use crate::output::Output;
+use crate::settings::{Environment, Settings};
+use anyhow::{Context, Result};
+use net::Shutdown;
+use std::future::Future;
+
+/// The answer of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Yes,
+    /// Goal missed, not better, rolled back.
+    No,
+    /// Could not answer.
+    Unknown,
+}
+
+impl Answer {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Yes => 0,
+            Self::No => 1,
+            Self::Unknown => 2,
+        }
+    }
+
+    /// Whether a yes.
+    pub fn of(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+/// What every command is given.
+pub(crate) struct Setting {
+    pub common: Common,
+    pub output: Output,
+    pub environment: Environment,
+    pub shutdown: Shutdown,
+}
+
+impl Setting {
+    pub(crate) fn settings(&self, flags: &LoadOverrides) -> Result<Settings> {
+        Settings::load(&self.common.config, &self.environment, flags)
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        Journal::beside(&self.common.config)
+    }
+}
+
+/// Runs a command to its answer.
+pub fn run(cli: Cli) -> Result<Answer> {
+    let environment = Environment::read();
+    let output = Output::new(&cli.common, environment.no_color, environment.columns);
+    let context = Setting { common: cli.common, output, environment, shutdown: Shutdown::new() };
+    match cli.command {
+        Command::Demo(args) => block_on(&context, demo::run(&context, &args)),
+        Command::Init(args) => block_on(&context, init::run(&context, &args)),
+        Command::Measure(args) => block_on(&context, measure::run(&context, &args)),
+        Command::Localize(args) => localize::run(&context, &args),
+        Command::Change(args) => block_on(&context, change::run(&context, &args)),
+        Command::Verify(args) => block_on(&context, verify::run(&context, &args)),
+        Command::Loop(args) => block_on(&context, looping::run(&context, &args)),
+        Command::Load(args) => block_on(&context, load::run(&context, &args)),
+        Command::Report(args) => report::run(&context, &args),
+        Command::InternalShop(args) => block_on_shop(&args.action),
+    }
+}
+
+/// Runs on a fresh runtime; the first Ctrl-C (or SIGTERM) asks for an early end, the second ends at once.
+fn block_on(context: &Setting, work: impl Future<Output = Result<Answer>>) -> Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the async runtime")?;
+    runtime.block_on(async {
+        let signals = tokio::spawn(listen(context.shutdown.clone(), context.output));
+        let answer = Box::pin(work).await;
+        signals.abort();
+        answer
+    })
+}
+
+async fn listen(shutdown: Shutdown, output: Output) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        output.say("Ending early; what was measured is kept.");
+        shutdown.trigger();
+    }
+}
+
+/// The built-in service, in a process of its own.
+fn block_on_shop(action: &str) -> Result<Answer> {
+    anyhow::ensure!(action == "serve", "unknown action `{action}`, expected serve");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the async runtime")?;
+    runtime.block_on(async {
+        let config = shop::Config::from_env()?;
+        Box::pin(shop::run(config, shop::stop_signal()?)).await
+    })?;
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,52 @@
+//! `trimtab report`: a recording and the journal as one HTML file.
+
+use super::{Answer, Setting};
+use crate::args::ReportArgs;
+use crate::{clock, cycle};
+use anyhow::{Context, Result};
+use model::{Diagnosis, Recording, Step};
+use report::{Inputs, Measured, ReportData};
+use std::path::Path;
+
+pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
+    let journal = setting.journal();
+    let folder = match &args.recording {
+        Some(folder) => folder.clone(),
+        None => journal.last_recording().context("no recording yet; `trimtab measure` makes one")?,
+    };
+    let recording = recording::read(&folder)?;
+    let goals: Vec<model::Goal> = recording.run.goals.iter().filter_map(|g| g.parse().ok()).collect();
+    let diagnosis = cycle::diagnose(&recording, &goals, &journal);
+    let (steps, unreadable) = journal.steps()?;
+    if unreadable > 0 {
+        setting.output.warn(&format!("{unreadable} lines of the journal could not be read"));
+    }
+    write(&args.output, (&recording, &diagnosis), None, &steps)?;
+    setting.output.say(&format!("Report: {}", args.output.display()));
+    Ok(Answer::Yes)
+}
+
+/// Writes the HTML file: a new one appears by rename.
+pub(crate) fn write(
+    path: &Path,
+    first: (&Recording, &Diagnosis),
+    last: Option<(&Recording, &Diagnosis)>,
+    steps: &[Step],
+) -> Result<()> {
+    let measured = |(recording, diagnosis)| Measured { recording, diagnosis };
+    let title = format!("Trimtab: {}", first.0.run.target);
+    let inputs = Inputs {
+        title: &title,
+        created_ns: clock::now_ns(),
+        before: Some(measured(first)),
+        after: last.map(measured),
+        steps,
+    };
+    let html = report::html(&ReportData::new(&inputs));
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let what = || format!("could not write the report {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(parent).with_context(what)?;
+    std::io::Write::write_all(&mut file, html.as_bytes()).with_context(what)?;
+    file.persist(path).with_context(what)?;
+    Ok(())
+}

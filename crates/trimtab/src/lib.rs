@@ -1,0 +1,20 @@
+//! The program: settings, the loop, its instruments side by side, journal and output.
+//! A library as well, so that benchmarks and tests run what users run.
+
+pub mod apply;
+pub mod args;
+pub mod calibration;
+pub mod clock;
+pub mod commands;
+pub mod control;
+pub mod cycle;
+pub mod demo;
+pub mod journal;
+pub mod output;
+pub mod process;
+pub mod session;
+pub mod settings;
+pub mod story;
+pub mod trial;
+pub mod trials;
+pub mod window;

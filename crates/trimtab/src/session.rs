@@ -1,0 +1,425 @@
+//! A session keeps what outlives one measurement: the OTLP receiver, the database connection, who is watched.
+//! [`Session::measure`] runs all instruments side by side over one window and returns one recording.
+
+use crate::clock;
+use crate::output::Output;
+use crate::settings::Settings;
+use crate::window;
+use anyhow::{Context, Result};
+use database::{Database, Snapshot};
+use load::{Clock, LoadResult, Pace, Progress};
+use model::{Gap, MetricSeries, Recording, Run, Statement, ValidityIssue};
+use net::{HttpVersion, Shutdown};
+use recording::Writer;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use telemetry::host::{HostSampling, Watched};
+use telemetry::prometheus::Scraping;
+use telemetry::{Batch, Handle};
+use tokio::sync::watch;
+
+/// Length of a latency cell of a measurement.
+const CELL_MS: u32 = 500;
+/// How often the host and the watched processes are looked at.
+const HOST_INTERVAL: Duration = Duration::from_millis(500);
+/// How often arriving spans are looked for after a window.
+const SPAN_POLL: Duration = Duration::from_millis(100);
+/// Of the requests whose traces are waited for, this share is enough: sampling may drop the rest.
+const ENOUGH_TRACES: f64 = 0.98;
+/// How often Prometheus pages are read.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
+/// Fewer cells say nothing about steadiness.
+const MIN_STEADY_CELLS: usize = 20;
+/// Statements whose plans are asked for.
+const MAX_PLANS: usize = 20;
+
+/// What outlives one measurement.
+pub struct Session {
+    pub settings: Settings,
+    pub shutdown: Shutdown,
+    output: Output,
+    receiver: Option<Handle>,
+    database: Option<Database>,
+    watched: Vec<Watched>,
+    /// What cannot be seen in any measurement of this session.
+    gaps: Vec<Gap>,
+}
+
+impl Session {
+    /// Opens the database; one that cannot be opened is a gap. The receiver is there already, so that a service could
+    /// be started with its address.
+    pub async fn open(
+        settings: Settings,
+        receiver: Option<Handle>,
+        output: Output,
+        shutdown: Shutdown,
+    ) -> Result<Self> {
+        let mut gaps = Vec::new();
+        if receiver.is_none() {
+            gaps.push(Gap::new(
+                "traces",
+                "the OTLP receiver is switched off",
+                "set [telemetry] listen = \"127.0.0.1:4318\"",
+            ));
+        }
+        let database = open_database(&settings, &mut gaps).await;
+        let mut watched = vec![group("generator", std::process::id(), false)];
+        if let Some(pid) = settings.service_pid {
+            watched.push(group("service", pid, true));
+        }
+        Ok(Self { settings, shutdown, output, receiver, database, watched, gaps })
+    }
+
+    /// Watches a process and its children from now on.
+    pub fn watch(&mut self, role: &str, pid: u32) {
+        self.watched.push(group(role, pid, true));
+    }
+
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    /// The target answers at all: one request of the first operation's kind would be too much to ask, so one `GET /`.
+    pub async fn check_target(&self) -> Result<()> {
+        let url = &self.settings.scenario.base_url;
+        net::get(url, &[], Duration::from_secs(5)).await.map(drop).with_context(|| {
+            format!("the service at {} does not answer; is it running?", net::display_url(url))
+        })
+    }
+
+    /// One window of all instruments, saved into `folder`. Ends early on shutdown, with what there is by then. What was
+    /// received is on disk before the judging begins; a disk that is full costs the file, not the measurement.
+    pub async fn measure(&mut self, folder: &Path, what: &str) -> Result<Recording> {
+        let load = self.settings.load.clone();
+        let writer = Writer::create(folder).inspect_err(|error| self.unsaved(error)).ok();
+        self.begin(writer.as_ref()).await;
+        let host = telemetry::host::sample(self.watched.clone(), HOST_INTERVAL, clock::now_ns);
+        let mut gaps = self.gaps.clone();
+        let scrapes = self.scrapes(&mut gaps);
+        let options = self.load_options(load.warm_up + load.duration, CELL_MS, 0);
+        let (result, looked) =
+            tokio::join!(self.run_load(options, what), self.looks(load.warm_up, load.duration));
+        let result = result?;
+        let (statements, database_gaps) = looked;
+        gaps.extend(database_gaps);
+        let mut metrics = host_figures(&host, &mut gaps);
+        metrics.extend(scraped(&scrapes, &mut gaps));
+        let warm_cells = u32::try_from(load.warm_up.as_millis() / u128::from(CELL_MS)).unwrap_or(0);
+        let start_ns = result.started_ns + u64::from(warm_cells * CELL_MS) * 1_000_000;
+        let end_ns = (result.started_ns + nanos(result.window)).max(start_ns);
+        let batch = self.collect(&result, start_ns, &mut gaps).await;
+        metrics.extend(batch.metrics);
+        let plans = self.plans(&statements, &mut gaps).await;
+        let mut recording = Recording {
+            run: self.run(&result, start_ns, end_ns, gaps),
+            spans: batch.spans,
+            metrics: window::metrics_within(metrics, start_ns, end_ns),
+            latencies: window::cells_from(&result.cells, warm_cells),
+            requests: window::requests_within(&result.requests, start_ns, end_ns),
+            statements,
+            plans,
+        };
+        self.add_steadiness(&mut recording);
+        self.finish(writer, &mut recording).await;
+        recording.spans = window::traces_within(&recording.spans, start_ns, end_ns);
+        Ok(recording)
+    }
+
+    /// Forgets what came before, and sends spans that find no room in memory to the recording.
+    async fn begin(&self, writer: Option<&Writer>) {
+        if let Some(receiver) = &self.receiver {
+            drop(receiver.take());
+            drop(receiver.set_sink(writer.map(Writer::span_sink)).await);
+        }
+    }
+
+    /// Writes the recording. Where spans went to disk during the run, they are read back for the judging.
+    async fn finish(&self, writer: Option<Writer>, recording: &mut Recording) {
+        let sink = match &self.receiver {
+            Some(receiver) => receiver.set_sink(None).await,
+            None => None,
+        };
+        let mut flushed = 0;
+        if let Some(mut sink) = sink {
+            if let Err(error) = sink.flush() {
+                self.unsaved(&error);
+            }
+            flushed = sink.written();
+        }
+        let Some(writer) = writer else { return };
+        let folder = writer.folder().to_path_buf();
+        if let Err(error) = writer.finish(recording) {
+            self.unsaved(&error);
+            return;
+        }
+        if flushed > 0 {
+            match recording::read_spans(&folder, Some(localize::ATTRIBUTES)) {
+                Ok((spans, gaps)) => {
+                    recording.spans = spans;
+                    recording.run.gaps.extend(gaps);
+                }
+                Err(error) => self.unsaved(&error),
+            }
+        }
+    }
+
+    fn unsaved(&self, error: &anyhow::Error) {
+        self.output.warn(&format!("the recording is not saved whole: {error:#}"));
+    }
+
+    /// A load that was still warming up is doubtful.
+    fn add_steadiness(&self, recording: &mut Recording) {
+        let means = verify::log_means(&recording.latencies);
+        let warm_up = verify::warm_up(&means);
+        if means.len() >= MIN_STEADY_CELLS && !warm_up.steady {
+            recording.run.validity.issues.push(ValidityIssue {
+                kind: "not_steady".to_owned(),
+                invalid: false,
+                reason: "response times were still changing at the end of the measurement".to_owned(),
+                hint: "measure for longer, or raise load.warm_up_s".to_owned(),
+            });
+        }
+    }
+
+    /// Starts the scrapes that the settings ask for.
+    fn scrapes(&self, gaps: &mut Vec<Gap>) -> Vec<Scraping> {
+        let mut running = Vec::new();
+        for url in &self.settings.telemetry.prometheus {
+            match telemetry::prometheus::scrape(url, SCRAPE_INTERVAL, BTreeMap::new(), clock::now_ns) {
+                Ok(scraping) => running.push(scraping),
+                Err(error) => {
+                    gaps.push(Gap::new("metrics", format!("{error:#}"), "check [telemetry] prometheus"))
+                }
+            }
+        }
+        running
+    }
+
+    /// Runs the load with its progress shown.
+    pub async fn run_load(&self, mut options: load::Options, what: &str) -> Result<LoadResult> {
+        let (sender, receiver) = watch::channel(Progress::default());
+        options.progress = Some(sender);
+        let shown = tokio::spawn(show_progress(self.output, receiver, what.to_owned(), options.duration));
+        let result = load::run(&self.settings.scenario, &options, &self.shutdown).await;
+        shown.abort();
+        self.output.clear_line();
+        result
+    }
+
+    pub fn load_options(&self, duration: Duration, cell_ms: u32, salt: u64) -> load::Options {
+        let load = &self.settings.load;
+        let pace = Pace::constant(load.rate, load.arrivals);
+        let now = Clock { unix_ns: clock::now_ns(), at: Instant::now() };
+        let mut options = load::Options::new(pace, duration, load.seed.wrapping_add(salt), now);
+        options.timeout = load.timeout;
+        options.cell_ms = cell_ms;
+        options.version = if load.http2 { HttpVersion::Http2 } else { HttpVersion::Auto };
+        options
+    }
+
+    /// Statement figures over the counted part of the window.
+    async fn looks(&self, warm_up: Duration, duration: Duration) -> (Vec<Statement>, Vec<Gap>) {
+        let Some(database) = &self.database else { return (Vec::new(), Vec::new()) };
+        self.pause(warm_up).await;
+        let before = database.snapshot().await;
+        self.pause(duration).await;
+        let after = database.snapshot().await;
+        match (before, after) {
+            (Ok(before), Ok(after)) => Snapshot::delta(&before, &after),
+            (Err(error), _) | (_, Err(error)) => {
+                let gap = Gap::new(
+                    "statements",
+                    format!("{error:#}"),
+                    "see the hint of the error; the rest was measured",
+                );
+                (Vec::new(), vec![gap])
+            }
+        }
+    }
+
+    async fn pause(&self, length: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(length) => {}
+            () = self.shutdown.wait() => {}
+        }
+    }
+
+    async fn plans(&self, statements: &[Statement], gaps: &mut Vec<Gap>) -> Vec<model::Plan> {
+        let Some(database) = &self.database else { return Vec::new() };
+        if statements.is_empty() {
+            return Vec::new();
+        }
+        self.output.progress("asking the database for plans");
+        let (plans, more) = (Vec::new(), Vec::<Gap>::new());
+        gaps.extend(more);
+        plans
+    }
+
+    /// Takes what was received, waiting for the spans of the requests that we know of.
+    async fn collect(&self, result: &LoadResult, start_ns: u64, gaps: &mut Vec<Gap>) -> Batch {
+        let Some(receiver) = &self.receiver else { return Batch::default() };
+        self.output.progress("waiting for the last spans");
+        let wanted: HashSet<u128> = result
+            .requests
+            .iter()
+            .filter(|r| r.error.is_none() && r.trace_id != 0 && r.due_ns >= start_ns)
+            .map(|r| r.trace_id)
+            .collect();
+        let deadline = Instant::now() + self.settings.telemetry.patience;
+        let mut batch = receiver.take();
+        let mut seen: HashSet<u128> = HashSet::new();
+        loop {
+            seen.extend(batch.spans.trace_ids.iter().filter(|t| wanted.contains(t)));
+            // Spans that went to disk are not looked at: then the deadline decides.
+            let enough = seen.len() as f64 >= wanted.len() as f64 * ENOUGH_TRACES && !wanted.is_empty();
+            if enough || Instant::now() >= deadline || self.shutdown.is_triggered() {
+                break;
+            }
+            tokio::time::sleep(SPAN_POLL).await;
+            join(&mut batch, receiver.take());
+        }
+        // Children and metrics may come an export later than the root.
+        tokio::time::sleep(SPAN_POLL * 3).await;
+        join(&mut batch, receiver.take());
+        if batch.report.flushed_spans == 0 {
+            gaps.extend(trace_gap(wanted.len(), seen.len()));
+        }
+        gaps.extend(batch.report.gaps());
+        batch
+    }
+
+    fn run(&self, result: &LoadResult, start_ns: u64, end_ns: u64, mut gaps: Vec<Gap>) -> Run {
+        gaps.sort();
+        gaps.dedup();
+        Run {
+            format: recording::FORMAT,
+            id: clock::stamp(start_ns),
+            target: result.target.clone(),
+            start_ns,
+            end_ns,
+            seed: self.settings.load.seed,
+            goals: self.settings.goals.iter().map(ToString::to_string).collect(),
+            operations: result.operations.clone(),
+            cell_ms: CELL_MS,
+            environment: environment(),
+            validity: result.validity.clone(),
+            gaps,
+            complete: result.complete,
+        }
+    }
+}
+
+fn group(role: &str, pid: u32, include_children: bool) -> Watched {
+    Watched { role: role.to_owned(), pid, include_children }
+}
+
+fn host_figures(host: &HostSampling, gaps: &mut Vec<Gap>) -> Vec<MetricSeries> {
+    let figures = host.take();
+    gaps.extend(figures.gaps);
+    figures.series
+}
+
+fn scraped(scrapes: &[Scraping], gaps: &mut Vec<Gap>) -> Vec<MetricSeries> {
+    let mut all = Vec::new();
+    for scraping in scrapes {
+        let (series, more) = scraping.take();
+        all.extend(series);
+        gaps.extend(more);
+    }
+    all
+}
+
+/// Adds what came later to what came before.
+fn join(batch: &mut Batch, more: Batch) {
+    batch.spans.append(&more.spans);
+    batch.metrics.extend(more.metrics);
+    batch.report.add(&more.report);
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn trace_gap(wanted: usize, seen: usize) -> Option<Gap> {
+    if wanted == 0 || seen as f64 >= wanted as f64 * ENOUGH_TRACES {
+        return None;
+    }
+    let reason = if seen == 0 {
+        format!("no trace arrived for any of {wanted} sampled requests")
+    } else {
+        format!("traces arrived for {seen} of {wanted} sampled requests only")
+    };
+    Some(Gap::new(
+        "traces",
+        reason,
+        "point the service's OTLP exporter at Trimtab (OTEL_EXPORTER_OTLP_ENDPOINT), honour the traceparent header, and sample every request while measuring",
+    ))
+}
+
+fn environment() -> model::Environment {
+    let mut environment = telemetry::host::environment();
+    environment.versions.insert("trimtab".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    environment
+}
+
+/// A line a second: how far, how fast, how slow.
+async fn show_progress(
+    output: Output,
+    mut receiver: watch::Receiver<Progress>,
+    what: String,
+    total: Duration,
+) {
+    while receiver.changed().await.is_ok() {
+        let now = receiver.borrow_and_update().clone();
+        let left = total.saturating_sub(now.elapsed).as_secs_f64();
+        let p95 = now.p95_ms.map_or_else(String::new, |ms| format!(", p95 {ms:.0} ms"));
+        let errors = if now.errors > 0 { format!(", {} errors", now.errors) } else { String::new() };
+        output.progress(&format!("{what}: {:.0}/s{p95}{errors}, {left:.0} s left", now.rate_per_s));
+    }
+}
+
+/// The receiver that the settings ask for.
+pub async fn open_receiver(settings: &Settings) -> Result<Option<Handle>> {
+    match &settings.telemetry.listen {
+        Some(address) => listen(address, settings.telemetry.listen_grpc.as_deref()).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Listens for OTLP over HTTP, and for gRPC where an address is given.
+pub async fn listen(http: &str, grpc: Option<&str>) -> Result<Handle> {
+    let mut listeners = vec![telemetry::bind(http).await.context("[telemetry] listen")?];
+    if let Some(address) = grpc {
+        listeners.push(telemetry::bind(address).await.context("[telemetry] listen_grpc")?);
+    }
+    telemetry::Receiver::start(listeners, telemetry::Options::default())
+}
+
+/// What a service's `OTEL_EXPORTER_OTLP_ENDPOINT` shall be.
+pub fn endpoint(receiver: Option<&Handle>) -> Option<String> {
+    receiver?.addresses().first().map(|address| format!("http://{address}"))
+}
+
+/// The database, or a gap that says why not.
+async fn open_database(settings: &Settings, gaps: &mut Vec<Gap>) -> Option<Database> {
+    let Some(url) = &settings.database.url else {
+        gaps.push(Gap::new(
+            "statements",
+            "no database is configured",
+            "set TRIMTAB_DATABASE_URL, or [database] url, to see statements and plans",
+        ));
+        return None;
+    };
+    match Database::connect(url).await {
+        Ok(database) => Some(database),
+        Err(error) => {
+            gaps.push(Gap::new(
+                "statements",
+                format!("{error:#}"),
+                "check the URL and that the database runs",
+            ));
+            None
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Settings: `trimtab.toml`, environment and flags, merged and checked in one place. Nothing downstream checks again.
+
+use crate::args::LoadOverrides;
+use crate::control::Control;
+use anyhow::{Context, Result, anyhow, bail};
+use load::{Operation, Scenario, Spacing, Variable};
+use model::Goal;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// What the file may hold. Unknown keys are errors.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    goals: Vec<toml::Spanned<String>>,
+    service: Option<ServiceTable>,
+    load: Option<LoadTable>,
+    #[serde(default)]
+    telemetry: TelemetryTable,
+    #[serde(default)]
+    database: DatabaseTable,
+    #[serde(default)]
+    verify: VerifyTable,
+    #[serde(default)]
+    control: Vec<Control>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceTable {
+    url: String,
+    /// Process to watch beside the service's own figures.
+    pid: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoadTable {
+    rate: f64,
+    #[serde(default)]
+    arrivals: Spacing,
+    #[serde(default = "default_duration")]
+    duration_s: f64,
+    #[serde(default = "default_warm_up")]
+    warm_up_s: f64,
+    #[serde(default = "default_timeout")]
+    timeout_s: f64,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    http2: bool,
+    /// Sent with every operation.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    operation: Vec<Operation>,
+    #[serde(default)]
+    variables: BTreeMap<String, Variable>,
+}
+
+fn default_duration() -> f64 {
+    30.0
+}
+fn default_warm_up() -> f64 {
+    2.0
+}
+fn default_timeout() -> f64 {
+    30.0
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TelemetryTable {
+    /// OTLP over HTTP and gRPC; empty: none.
+    listen: String,
+    listen_grpc: String,
+    prometheus: Vec<String>,
+    /// How long to wait for the last spans of a window.
+    patience_s: f64,
+}
+
+impl Default for TelemetryTable {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:4318".into(),
+            listen_grpc: "127.0.0.1:4317".into(),
+            prometheus: Vec::new(),
+            patience_s: 6.0,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DatabaseTable {
+    url: Option<String>,
+    /// A throw-away or staging copy: indexes may be built within a transaction that is rolled back, to measure them.
+    may_build: bool,
+    /// Indexes may be created and dropped by `change` and `loop`.
+    may_change: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct VerifyTable {
+    tolerance: f64,
+    /// Seconds of measuring for one trial.
+    duration_s: f64,
+}
+
+impl Default for VerifyTable {
+    fn default() -> Self {
+        Self { tolerance: 0.05, duration_s: 40.0 }
+    }
+}
+
+/// Checked settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub goals: Vec<Goal>,
+    pub scenario: Scenario,
+    pub load: LoadSettings,
+    pub service_pid: Option<u32>,
+    pub telemetry: TelemetrySettings,
+    pub database: DatabaseSettings,
+    pub verify: VerifySettings,
+    pub controls: Vec<Control>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LoadSettings {
+    pub rate: f64,
+    pub arrivals: Spacing,
+    pub duration: Duration,
+    pub warm_up: Duration,
+    pub timeout: Duration,
+    pub seed: u64,
+    pub http2: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct TelemetrySettings {
+    pub listen: Option<String>,
+    pub listen_grpc: Option<String>,
+    pub prometheus: Vec<String>,
+    pub patience: Duration,
+}
+
+#[derive(Clone, Default)]
+pub struct DatabaseSettings {
+    pub url: Option<String>,
+    pub may_build: bool,
+    pub may_change: bool,
+}
+
+impl std::fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let url = self.url.as_deref().map(net::display_url);
+        write!(
+            f,
+            "DatabaseSettings {{ url: {url:?}, may_build: {}, may_change: {} }}",
+            self.may_build, self.may_change
+        )
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct VerifySettings {
+    pub tolerance: f64,
+    pub duration: Duration,
+}
+
+/// What the environment adds: the same names for every command.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    pub database_url: Option<String>,
+    pub service_url: Option<String>,
+    /// <https://no-color.org>
+    pub no_color: bool,
+    /// Width of the terminal, where the shell exports it.
+    pub columns: Option<usize>,
+}
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "settings are merged here")]
+    pub fn read() -> Self {
+        Self {
+            database_url: std::env::var("TRIMTAB_DATABASE_URL").ok(),
+            service_url: std::env::var("TRIMTAB_SERVICE_URL").ok(),
+            no_color: std::env::var("NO_COLOR").is_ok_and(|v| !v.is_empty()),
+            columns: std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads, merges and checks. Errors name file, line and field.
+    pub fn load(path: &Path, environment: &Environment, flags: &LoadOverrides) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("could not read {}; `trimtab init URL` writes one", path.display()))?;
+        Self::parse(&text, &path.display().to_string(), environment, flags)
+    }
+
+    /// The same from a text; `name` is what errors call it.
+    pub fn parse(text: &str, name: &str, environment: &Environment, flags: &LoadOverrides) -> Result<Self> {
+        let file: File =
+            toml::from_str(text).map_err(|error| anyhow!("{name}: {}", error.to_string().trim()))?;
+        let goals = goals(&file.goals, text, name)?;
+        let service = file.service;
+        let url = environment.service_url.clone().or(service.as_ref().map(|s| s.url.clone()));
+        let url =
+            url.with_context(|| format!("{name}: no service; add [service] with url = \"http://...\""))?;
+        let table =
+            file.load.with_context(|| format!("{name}: no [load] table: what should be requested?"))?;
+        let scenario = Scenario {
+            base_url: url,
+            headers: table.headers,
+            operations: table.operation,
+            variables: table.variables,
+        };
+        scenario.check().map_err(|error| anyhow!("{name}: [load]: {error:#}"))?;
+        for control in &file.control {
+            if let Some(problem) = control.problem() {
+                bail!("{name}: [[control]]: {problem}");
+            }
+        }
+        let load = LoadSettings {
+            rate: positive(flags.rate.unwrap_or(table.rate), name, "load.rate")?,
+            arrivals: table.arrivals,
+            duration: seconds(flags.duration.unwrap_or(table.duration_s), name, "load.duration_s")?,
+            warm_up: seconds(table.warm_up_s, name, "load.warm_up_s")?,
+            timeout: seconds(table.timeout_s, name, "load.timeout_s")?,
+            seed: flags.seed.unwrap_or(table.seed),
+            http2: table.http2,
+        };
+        let listen = |address: String| (!address.trim().is_empty()).then_some(address);
+        Ok(Self {
+            goals,
+            scenario,
+            load,
+            service_pid: service.and_then(|s| s.pid),
+            telemetry: TelemetrySettings {
+                listen: listen(file.telemetry.listen),
+                listen_grpc: listen(file.telemetry.listen_grpc),
+                prometheus: file.telemetry.prometheus,
+                patience: seconds(file.telemetry.patience_s, name, "telemetry.patience_s")?,
+            },
+            database: DatabaseSettings {
+                url: environment.database_url.clone().or(file.database.url),
+                may_build: file.database.may_build,
+                may_change: file.database.may_change,
+            },
+            verify: VerifySettings {
+                tolerance: positive(file.verify.tolerance, name, "verify.tolerance")?,
+                duration: seconds(file.verify.duration_s, name, "verify.duration_s")?,
+            },
+            controls: file.control,
+        })
+    }
+}
+
+fn goals(written: &[toml::Spanned<String>], text: &str, name: &str) -> Result<Vec<Goal>> {
+    written
+        .iter()
+        .map(|goal| {
+            let line = text[..goal.span().start.min(text.len())].matches('\n').count() + 1;
+            goal.get_ref().parse().map_err(|error| anyhow!("{name}:{line}: goals: {error}"))
+        })
+        .collect()
+}
+
+fn positive(number: f64, name: &str, field: &str) -> Result<f64> {
+    if number.is_finite() && number > 0.0 {
+        return Ok(number);
+    }
+    bail!("{name}: {field} is {number}, expected a number above 0")
+}
+
+/// A day is longer than any measurement.
+const MAX_SECONDS: f64 = 86_400.0;
+
+fn seconds(number: f64, name: &str, field: &str) -> Result<Duration> {
+    if (0.0..=MAX_SECONDS).contains(&number) {
+        return Ok(Duration::from_secs_f64(number));
+    }
+    bail!("{name}: {field} is {number}, expected seconds from 0 to {MAX_SECONDS}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+goals = [
+    "p95(GET /items) < 250 ms",
+]
+[service]
+url = "http://127.0.0.1:1"
+[load]
+rate = 5
+[[load.operation]]
+name = "GET /items"
+path = "/items"
+"#;
+
+    fn parse(text: &str) -> Result<Settings> {
+        Settings::parse(text, "trimtab.toml", &Environment::default(), &LoadOverrides::default())
+    }
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let settings = parse(GOOD).expect("settings");
+        assert_eq!(settings.goals.len(), 1);
+        assert_eq!(settings.load.duration, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_and_field() {
+        for (from, to, part) in [
+            ("rate = 5", "rate = -5", "trimtab.toml: load.rate is -5"),
+            ("rate = 5", "rate = nan", "load.rate"),
+            ("rate = 5", "rte = 5", "unknown field `rte`"),
+            ("< 250 ms", "< 250", "trimtab.toml:3: goals: goal `p95(GET /items) < 250`"),
+            ("[service]", "[servise]", "unknown field `servise`"),
+            ("rate = 5", "rate = ", "line 8"),
+            ("rate = 5", "rate = 5\nwarm_up_s = 1e300", "load.warm_up_s"),
+        ] {
+            let error = parse(&GOOD.replace(from, to)).expect_err(to).to_string();
+            assert!(error.contains(part), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown_by_debug() {
+        let environment =
+            Environment { database_url: Some("postgres://u:hunter2@h/d".into()), ..Environment::default() };
+        let settings = Settings::parse(GOOD, "x", &environment, &LoadOverrides::default()).expect("settings");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}

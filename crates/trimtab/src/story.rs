@@ -1,0 +1,64 @@
+//! What the loop says as it goes: short texts for a person that no other command needs. Pure.
+
+use crate::output::Output;
+use model::{Change, ChangeKind, Diagnosis, Finding};
+use std::path::Path;
+
+/// Goals, one a line: `missed  p95(GET /orders) < 250 ms   1240 ms`.
+pub fn goals(diagnosis: &Diagnosis, output: Output) -> String {
+    let width = diagnosis.goals.iter().map(|g| g.goal.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for goal in &diagnosis.goals {
+        let word = match goal.met {
+            Some(true) => "met   ",
+            Some(false) => "missed",
+            None => "unseen",
+        };
+        let measured = goal.measured.map_or_else(|| "not measured".to_owned(), |m| figure(&goal.goal, m));
+        text.push_str(&format!("  {} {:width$}  {measured}\n", output.bold(word), goal.goal));
+    }
+    if text.is_empty() { "  no goals are set\n".to_owned() } else { text }
+}
+
+/// A goal's figure in the goal's own unit.
+fn figure(goal: &str, measured: f64) -> String {
+    if goal.ends_with('%') {
+        format!("{:.2} %", measured * 100.0)
+    } else if goal.ends_with("/s") {
+        format!("{measured:.1}/s")
+    } else {
+        format!("{measured:.1} ms")
+    }
+}
+
+/// What is about to be changed, and what is expected of it.
+pub fn proposal(number: u32, finding: &Finding, change: &Change, output: Output) -> String {
+    let head = output.bold(&format!("Step {number}: {}", change.description));
+    let how = match &change.kind {
+        ChangeKind::Sql { apply, .. } => apply.clone(),
+        ChangeKind::Http { apply, .. } => format!("{} {} {}", apply.method, apply.url, apply.body),
+        ChangeKind::Command { apply, .. } => apply.join(" "),
+        ChangeKind::Manual { text } => text.clone(),
+    };
+    format!("\n{head}\n  for {} on {}\n  {}", finding.rule, finding.endpoint, output.dim(&how))
+}
+
+/// After `measure`: goals, where the recording is, what next.
+pub fn measured(diagnosis: &Diagnosis, folder: &Path, output: Output) -> String {
+    let figures = &diagnosis.recording;
+    let mut text = goals(diagnosis, output);
+    text.push_str(&format!(
+        "{} spans of {} traces, {} findings, {} gaps\nrecording: {}\n",
+        figures.spans,
+        figures.traces,
+        diagnosis.findings.len(),
+        diagnosis.gaps.len(),
+        folder.display()
+    ));
+    for issue in &figures.validity.issues {
+        let word = if issue.invalid { "invalid" } else { "doubtful" };
+        text.push_str(&format!("{word}: {}; {}\n", issue.reason, issue.hint));
+    }
+    text.push_str("next: trimtab localize\n");
+    text
+}

@@ -1,0 +1,204 @@
+//! Tries a change under load and has it judged: in turns with the old form where it can be switched while the service
+//! runs, else the old form from the last measurement against the new one.
+
+use crate::apply::Guard;
+use crate::session::Session;
+use crate::trial::{self, CELL_MS, Layout};
+use anyhow::Result;
+use model::{Change, Design, Finding, Judgement, LatencyCell, Recording, SCHEMA_VERSION, Trial, Verdict};
+use std::time::{Duration, Instant};
+use verify::{Arm, Metric, Window};
+
+/// Pairs that a sequential trial is cut into.
+const SEQUENTIAL_PAIRS: u32 = 10;
+
+/// What a trial found out.
+pub struct Tried {
+    pub judgement: Judgement,
+}
+
+impl Tried {
+    pub fn declined() -> Self {
+        Self::without_verdict("the change was declined")
+    }
+
+    pub fn failed(error: &anyhow::Error) -> Self {
+        Self::without_verdict(&format!("the change could not be tried: {error:#}"))
+    }
+
+    fn without_verdict(reason: &str) -> Self {
+        Self {
+            judgement: Judgement {
+                version: SCHEMA_VERSION,
+                verdict: Verdict::Unclear,
+                metric: String::new(),
+                metrics: Vec::new(),
+                prediction_held: None,
+                reasons: vec![reason.to_owned()],
+            },
+        }
+    }
+}
+
+/// Tries the change; the guard leaves it in whatever state the trial ended in.
+pub async fn run(
+    session: &mut Session,
+    guard: &mut Guard,
+    finding: &Finding,
+    change: &Change,
+    before: &Recording,
+) -> Result<Tried> {
+    let trial = if change.toggles_at_run_time() {
+        interleaved(session, guard, finding, change).await?
+    } else {
+        sequential(session, guard, finding, change, before).await?
+    };
+    let aim = finding.prediction.as_ref().and_then(|p| Metric::parse(&p.metric));
+    let options =
+        verify::Options { tolerance: session.settings.verify.tolerance, aim, ..verify::Options::default() };
+    Ok(Tried { judgement: verify::judge(&trial, &options) })
+}
+
+/// One load over all windows, the change switched at their borders.
+async fn interleaved(
+    session: &Session,
+    guard: &mut Guard,
+    finding: &Finding,
+    change: &Change,
+) -> Result<Trial> {
+    let settings = &session.settings;
+    let slow_ms = finding.prediction.as_ref().map_or(50.0, |p| p.before_ms);
+    let layout = Layout::for_budget(settings.verify.duration, Duration::from_secs_f64(slow_ms / 1e3));
+    let order = verify::schedule(layout.pairs as usize, settings.load.seed);
+    let warm_up = settings.load.warm_up.min(layout.window);
+    let total = warm_up + layout.total() + layout.settle;
+    let options = session.load_options(total, CELL_MS, u64::from(layout.pairs));
+    let what = format!("trying `{}` in {} turns", change.name, order.len());
+    let load = session.run_load(options, &what);
+    let switching = switch(session, guard, &order, &layout, warm_up);
+    let (result, switched) = tokio::join!(load, switching);
+    let (result, switched) = (result?, switched?);
+    let since = |at: Instant| at.saturating_duration_since(result.started);
+    let windows: Vec<Window> =
+        switched.iter().map(|s| trial::counted(s.arm, since(s.in_force), since(s.ended), &layout)).collect();
+    Ok(Trial {
+        change: change.clone(),
+        prediction: finding.prediction.clone(),
+        design: Design::Interleaved,
+        window_s: (layout.window - layout.settle - layout.tail).as_secs_f64(),
+        operations: verify::pair_up(&result.cells, &result.operations, &windows),
+    })
+}
+
+struct Switched {
+    arm: Arm,
+    in_force: Instant,
+    ended: Instant,
+}
+
+/// Switches along the order. An early end (Ctrl-C) returns the windows that are whole.
+async fn switch(
+    session: &Session,
+    guard: &mut Guard,
+    order: &[Arm],
+    layout: &Layout,
+    warm_up: Duration,
+) -> Result<Vec<Switched>> {
+    let mut windows = Vec::with_capacity(order.len());
+    let mut border = Instant::now() + warm_up;
+    until(session, border).await;
+    for arm in order {
+        match arm {
+            Arm::Before => guard.revert().await?,
+            Arm::After => guard.apply().await?,
+        }
+        let in_force = Instant::now();
+        border += layout.window;
+        until(session, border).await;
+        if session.shutdown.is_triggered() {
+            break;
+        }
+        windows.push(Switched { arm: *arm, in_force, ended: Instant::now() });
+    }
+    Ok(windows)
+}
+
+async fn until(session: &Session, moment: Instant) {
+    tokio::select! {
+        () = tokio::time::sleep_until(moment.into()) => {}
+        () = session.shutdown.wait() => {}
+    }
+}
+
+/// The old form's last measurement against a new load on the new form.
+async fn sequential(
+    session: &Session,
+    guard: &mut Guard,
+    finding: &Finding,
+    change: &Change,
+    before: &Recording,
+) -> Result<Trial> {
+    let settings = &session.settings;
+    guard.apply().await?;
+    let warm_up = settings.load.warm_up;
+    let options = session.load_options(warm_up + settings.load.duration, before.run.cell_ms, 1);
+    let result = session.run_load(options, &format!("measuring with `{}`", change.name)).await?;
+    let warm_cells = u32::try_from(warm_up.as_millis() / u128::from(before.run.cell_ms.max(1))).unwrap_or(0);
+    let after = crate::window::cells_from(&result.cells, warm_cells);
+    let (cells, windows) = one_after_the_other(&before.latencies, &after);
+    Ok(Trial {
+        change: change.clone(),
+        prediction: finding.prediction.clone(),
+        design: Design::Sequential,
+        window_s: settings.load.duration.as_secs_f64() / f64::from(SEQUENTIAL_PAIRS),
+        operations: verify::pair_up(&cells, &result.operations, &windows),
+    })
+}
+
+/// Two runs as pairs of windows: both cut into [`SEQUENTIAL_PAIRS`] parts, the n-th of one beside the n-th of the
+/// other. Operations must be the same in both.
+#[must_use]
+pub fn one_after_the_other(before: &[LatencyCell], after: &[LatencyCell]) -> (Vec<LatencyCell>, Vec<Window>) {
+    let length = |cells: &[LatencyCell]| cells.iter().map(|c| c.cell + 1).max().unwrap_or(0);
+    let part = length(before).min(length(after)) / SEQUENTIAL_PAIRS;
+    let part = part.max(1);
+    let mut cells = Vec::with_capacity(before.len() + after.len());
+    let mut windows = Vec::new();
+    // Laid out as before, after, before, after ... on one axis of cells.
+    for (arm, source) in [(Arm::Before, before), (Arm::After, after)] {
+        let offset = if arm == Arm::Before { 0 } else { part };
+        for cell in source.iter().filter(|c| c.cell < part * SEQUENTIAL_PAIRS) {
+            let (nth, within) = (cell.cell / part, cell.cell % part);
+            cells.push(LatencyCell { cell: nth * 2 * part + offset + within, ..cell.clone() });
+        }
+        for nth in 0..SEQUENTIAL_PAIRS {
+            let from_cell = nth * 2 * part + offset;
+            windows.push(Window { arm, from_cell, to_cell: from_cell + part });
+        }
+    }
+    (cells, windows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_make_ten_pairs() {
+        let run = |ms: u64| -> Vec<LatencyCell> {
+            (0..20)
+                .map(|cell| {
+                    let mut made = LatencyCell { cell, ..LatencyCell::default() };
+                    made.response.record(ms * 1_000_000);
+                    made
+                })
+                .collect()
+        };
+        let (cells, windows) = one_after_the_other(&run(100), &run(10));
+        let paired = verify::pair_up(&cells, &["GET /".to_owned()], &windows);
+        let pairs = &paired["GET /"];
+        assert_eq!(pairs.len(), 10);
+        assert!(pairs.iter().all(|p| p.before.count() == 2 && p.after.count() == 2));
+        assert!(pairs.iter().all(|p| p.before.quantile_ms(0.5) > p.after.quantile_ms(0.5)));
+    }
+}

@@ -1,0 +1,75 @@
+//! Cuts what was received down to one window of time: whole traces, whole cells. Pure.
+
+use model::{LatencyCell, MetricSeries, RequestSample, SpanTable};
+use std::collections::HashMap;
+
+/// The traces that began within `from_ns..to_ns` (Unix nanoseconds), each with all its spans.
+#[must_use]
+pub fn traces_within(spans: &SpanTable, from_ns: u64, to_ns: u64) -> SpanTable {
+    let mut begins: HashMap<u128, u64> = HashMap::with_capacity(spans.len() / 8);
+    for (trace, start) in spans.trace_ids.iter().zip(&spans.starts_ns) {
+        let begin = begins.entry(*trace).or_insert(*start);
+        *begin = (*begin).min(*start);
+    }
+    spans.filtered(|row| {
+        begins.get(&spans.trace_ids[row]).is_some_and(|begin| (from_ns..to_ns).contains(begin))
+    })
+}
+
+/// Cells from `first` on, numbered from there.
+#[must_use]
+pub fn cells_from(cells: &[LatencyCell], first: u32) -> Vec<LatencyCell> {
+    cells
+        .iter()
+        .filter(|c| c.cell >= first)
+        .map(|c| LatencyCell { cell: c.cell - first, ..c.clone() })
+        .collect()
+}
+
+/// Requests that were due within the window.
+#[must_use]
+pub fn requests_within(requests: &[RequestSample], from_ns: u64, to_ns: u64) -> Vec<RequestSample> {
+    requests.iter().filter(|r| (from_ns..to_ns).contains(&r.due_ns)).cloned().collect()
+}
+
+/// Series with their points within the window; those without any are left out.
+#[must_use]
+pub fn metrics_within(metrics: Vec<MetricSeries>, from_ns: u64, to_ns: u64) -> Vec<MetricSeries> {
+    metrics
+        .into_iter()
+        .filter_map(|mut series| {
+            series.points.retain(|p| (from_ns..to_ns).contains(&p.time_ns));
+            (!series.points.is_empty()).then_some(series)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::fixture;
+
+    #[test]
+    fn a_trace_that_began_before_the_window_is_left_out_whole() {
+        let spans = fixture::spans(
+            r#"
+            repeat 3
+            api server "GET /" 0..90
+              api db "SELECT 1" 60..70
+            "#,
+        )
+        .expect("a drawing");
+        let second = spans.starts_ns[2];
+        let cut = traces_within(&spans, second, second + 1);
+        assert_eq!(cut.len(), 2);
+        assert_eq!(cut.trace_ids[0], spans.trace_ids[2]);
+    }
+
+    #[test]
+    fn cells_are_counted_from_the_window() {
+        let cells: Vec<LatencyCell> =
+            (0..5).map(|cell| LatencyCell { cell, ..LatencyCell::default() }).collect();
+        let kept: Vec<u32> = cells_from(&cells, 3).iter().map(|c| c.cell).collect();
+        assert_eq!(kept, [0, 1]);
+    }
+}
