@@ -194,7 +194,7 @@ impl Intake {
             (Ok(trace), Ok(span)) if self.links.len() < MAX_LINKS => {
                 self.links.push((u128::from_be_bytes(trace), u64::from_be_bytes(span)));
             }
-            _ => self.report.count(Unusable::TooManyLinks, 1),
+            _ => self.report.count(Unusable::Links, 1),
         }
     }
 

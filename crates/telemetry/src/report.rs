@@ -19,7 +19,8 @@ pub enum Unusable {
     TooManyResources,
     TooManySeries,
     TooManyPoints,
-    TooManyLinks,
+    /// Links that name no span, or beyond the bound.
+    Links,
     TextMemory,
     SpanMemory,
     /// A histogram whose buckets and bounds do not fit each other.
@@ -44,7 +45,7 @@ impl Unusable {
             Self::TooManyResources => "spans of resources beyond the limit of different resources",
             Self::TooManySeries => "points of series beyond the limit of series",
             Self::TooManyPoints => "points beyond the limit of points",
-            Self::TooManyLinks => "links beyond the limit per span",
+            Self::Links => "links without proper ids or beyond the limit per span",
             Self::TextMemory => "texts beyond the memory limit",
             Self::SpanMemory => "spans beyond the memory limit",
             Self::Histogram => "histograms whose buckets and bounds do not fit",

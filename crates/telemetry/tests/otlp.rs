@@ -272,6 +272,17 @@ fn every_kind_of_metric_becomes_series() {
 }
 
 #[test]
+fn metrics_cut_anywhere_change_nothing() {
+    let body = metrics();
+    for end in 1..body.len() {
+        let mut intake = Intake::default();
+        assert!(walk_metrics(&body[..end], &mut intake).is_err(), "cut at {end}");
+        let batch = intake.take();
+        assert_eq!((batch.metrics.len(), batch.report.points), (0, 0), "cut at {end}");
+    }
+}
+
+#[test]
 fn json_gives_the_same_metrics_as_the_wire() {
     let point = r#""attributes": [{"key": "pool", "value": {"stringValue": "main"}}], "timeUnixNano""#;
     let cumulative = r#""aggregationTemporality": "AGGREGATION_TEMPORALITY_CUMULATIVE""#;

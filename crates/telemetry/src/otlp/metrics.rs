@@ -12,25 +12,25 @@ use serde_json::Value as Json;
 /// Reads an `ExportMetricsServiceRequest` (which is also a file's `MetricsData`).
 ///
 /// # Errors
-/// It is cut off or no protobuf; points before the break are kept.
+/// It is cut off or no protobuf; then nothing of it was kept.
 pub fn walk_metrics(body: &[u8], intake: &mut Intake) -> Result<Walked, Malformed> {
     let Intake { metrics, report, .. } = intake;
-    let mut reader =
-        Reader { store: metrics, report, walked: Walked::default(), resource: Attributes::new() };
-    let mut wire = Wire::new(body);
-    while let Some((number, field)) = wire.next()? {
-        if number == 1 {
-            reader.resource_metrics(field.bytes()?)?;
-        }
-    }
-    let walked = reader.walked;
-    Ok(walked)
+    // Points cannot be taken back from sums and differences: the first pass only looks whether all can be read.
+    Reader { sink: None, resource: Attributes::new() }.request(body)?;
+    let sink = Some(Sink { store: metrics, report, walked: Walked::default() });
+    let mut reader = Reader { sink, resource: Attributes::new() };
+    reader.request(body)?;
+    Ok(reader.sink.map_or_else(Walked::default, |sink| sink.walked))
 }
 
-struct Reader<'a> {
+struct Sink<'a> {
     store: &'a mut MetricStore,
     report: &'a mut IngestReport,
     walked: Walked,
+}
+
+struct Reader<'a> {
+    sink: Option<Sink<'a>>,
     resource: Attributes,
 }
 
@@ -52,6 +52,16 @@ struct Kind {
 }
 
 impl Reader<'_> {
+    fn request(&mut self, body: &[u8]) -> Result<(), Malformed> {
+        let mut wire = Wire::new(body);
+        while let Some((number, field)) = wire.next()? {
+            if number == 1 {
+                self.resource_metrics(field.bytes()?)?;
+            }
+        }
+        Ok(())
+    }
+
     fn resource_metrics(&mut self, message: &[u8]) -> Result<(), Malformed> {
         self.resource = Attributes::new();
         let mut wire = Wire::new(message);
@@ -128,18 +138,18 @@ impl Reader<'_> {
             Shape::Exponential => exponential_point(kind, message)?,
             Shape::Summary => summary_point(message)?,
         };
-        let Some(figure) = figure else {
-            self.walked.rejected += 1;
-            self.report.count(Unusable::Histogram, 1);
-            return Ok(());
-        };
+        let Some(sink) = &mut self.sink else { return Ok(()) };
         let mut all = attributes;
         all.extend(self.resource.iter().map(|(key, value)| (key.clone(), value.clone())));
-        if self.store.push(name, all, time_ns, figure, self.report) {
-            self.walked.kept += 1;
-        } else {
-            self.walked.rejected += 1;
-        }
+        let kept = match figure {
+            Some(figure) => sink.store.push(name, all, time_ns, figure, sink.report),
+            None => {
+                sink.report.count(Unusable::Histogram, 1);
+                false
+            }
+        };
+        sink.walked.kept += u64::from(kept);
+        sink.walked.rejected += u64::from(!kept);
         Ok(())
     }
 }
