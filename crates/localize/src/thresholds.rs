@@ -48,6 +48,8 @@ pub struct Thresholds {
     pub redundant_calls: u32,
     /// Uncached read: share of calls that repeat an earlier key within the time to live.
     pub cache_hit_ratio: f64,
+    /// Uncached read: share of the critical path that the reads hold.
+    pub cache_path_share: f64,
     /// Time to live assumed for a proposed cache, seconds.
     pub cache_ttl_s: f64,
     /// Entries assumed for a proposed cache.
@@ -148,6 +150,7 @@ impl Default for Thresholds {
             repeated_subtree_calls: 3,
             redundant_calls: 2,
             cache_hit_ratio: 0.3,
+            cache_path_share: 0.10,
             cache_ttl_s: 30.0,
             cache_entries: 10_000,
             cache_hit_ms: 0.02,
@@ -175,7 +178,7 @@ impl Default for Thresholds {
             busy_share: 0.5,
             deferrable_share: 0.10,
             enqueue_ms: 0.5,
-            unbatched_writes_per_s: 20.0,
+            unbatched_writes_per_s: 10.0,
             cpu_saturated: 0.8,
             load_model_from: 0.7,
             load_model_cap: 0.98,

@@ -4,14 +4,20 @@
 mod connection_per_request;
 mod cpu_saturation;
 mod cpu_self_time;
+mod deferrable_work;
 mod large_payload;
 mod missing_index;
 mod n_plus_one;
 mod not_observable;
 mod over_fetch;
 mod pool_saturation;
+mod redundant_call;
+mod repeated_subtree;
+mod serial_calls;
 mod slow_dependency;
 mod slow_query;
+mod unbatched_writes;
+mod uncached_read;
 
 use crate::facts::Facts;
 use crate::shape::{EndpointId, ShapeId};
@@ -82,7 +88,13 @@ pub struct Rule {
 
 /// Every rule, in order of precedence: a group of calls is claimed by the first that names it.
 pub const RULES: &[Rule] = &[
+    repeated_subtree::RULE,
+    unbatched_writes::RULE,
     n_plus_one::RULE,
+    redundant_call::RULE,
+    serial_calls::RULE,
+    uncached_read::RULE,
+    deferrable_work::RULE,
     slow_dependency::RULE,
     cpu_saturation::RULE,
     missing_index::RULE,
@@ -173,4 +185,20 @@ pub struct Fix {
     pub grade: Grade,
     /// What is assumed, in a sentence; never empty for grade C.
     pub assumption: String,
+}
+
+/// Whether a statement or command only reads: a SELECT without a lock, or a key-value store's reading command.
+fn only_reads(template: &str) -> bool {
+    let text = template.trim_start().to_ascii_lowercase();
+    let verb = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
+    match verb {
+        "select" | "with" | "table" | "values" | "show" => {
+            !["for update", "for no key update", "for share", "nextval", "insert", "update ", "delete "]
+                .iter()
+                .any(|w| text.contains(w))
+        }
+        "get" | "mget" | "hget" | "hgetall" | "hmget" | "exists" | "smembers" | "sismember" | "zrange"
+        | "zscore" | "lrange" | "ttl" | "find" | "gets" => true,
+        _ => false,
+    }
 }

@@ -88,9 +88,13 @@ mod tests {
                 rates server "GET /now" 6..124
             "#,
         );
-        check_rule("slow_dependency", &recording, &expect![[r#"
+        check_rule(
+            "slow_dependency",
+            &recording,
+            &expect![[r#"
             slow_dependency GET /quote | waits for rates | p95 130.0 -> 30.0 (10.0..130.0) C
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -120,8 +124,12 @@ mod tests {
 
     #[test]
     fn without_traces_the_rule_does_not_run() {
-        check_rule("slow_dependency", &drawn(""), &expect![[r#"
+        check_rule(
+            "slow_dependency",
+            &drawn(""),
+            &expect![[r#"
             not run: slow_dependency (traces)
-        "#]]);
+        "#]],
+        );
     }
 }
