@@ -38,6 +38,14 @@ pub struct Thresholds {
     pub n_plus_one_calls: u32,
     /// N+1: share of the endpoint's traces that have so many.
     pub n_plus_one_trace_share: f64,
+    /// N+1: ... or this share, where the calls are as many as an earlier query has rows ...
+    pub n_plus_one_driven_share: f64,
+    /// ... in this share of the groups.
+    pub n_plus_one_rows_share: f64,
+    /// A root that is no request is a job from this mean duration on, seconds ...
+    pub job_s: f64,
+    /// ... or from so many calls of one shape.
+    pub job_calls: u32,
     /// A batch of N takes `r + s + this * (N - 1) * s`, until calibrated.
     pub batch_marginal: f64,
     /// Share of the gaps between calls that a batched form saves.
@@ -145,6 +153,10 @@ impl Default for Thresholds {
             overlap_ms: 1.0,
             n_plus_one_calls: 5,
             n_plus_one_trace_share: 0.5,
+            n_plus_one_driven_share: 0.05,
+            n_plus_one_rows_share: 0.9,
+            job_s: 30.0,
+            job_calls: 1000,
             batch_marginal: 0.3,
             batch_gap_saved: 0.5,
             repeated_subtree_calls: 3,

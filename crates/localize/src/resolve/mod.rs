@@ -586,6 +586,12 @@ pub(crate) fn statement_key(text: &str) -> String {
     template::bare(text)
 }
 
+/// Whether the values of a statement are not in its text.
+#[must_use]
+pub(crate) fn hides_parameters(text: &str) -> bool {
+    template::hides_parameters(text)
+}
+
 /// Whether two texts of whatever origin name the same statement.
 #[must_use]
 pub(crate) fn same_statement(one: &str, other: &str) -> bool {

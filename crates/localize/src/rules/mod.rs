@@ -10,6 +10,7 @@ mod missing_index;
 mod n_plus_one;
 mod not_observable;
 mod over_fetch;
+mod patterns;
 mod pool_saturation;
 mod redundant_call;
 mod repeated_subtree;

@@ -1,129 +1,167 @@
 //! `n_plus_one`: one call per row of an earlier result, on a database, a cache or another service.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::patterns::batch;
+use super::patterns::effect::{Effect, effect, summary};
+use super::patterns::frameworks::{Advice, advice};
+use super::{Candidate, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::shape::{Shape, ShapeId};
-use crate::simulate::{Cost, Transform};
-use model::{Grade, Remedy, RemedyKind};
+use crate::shape::{Group, Shape, ShapeId};
+use model::{Remedy, RemedyKind};
 
 pub(super) const RULE: Rule = Rule {
     name: "n_plus_one",
     needs: &[Signal::Traces],
     why: "A call per row pays a round trip per row; the cost grows with the data, not with the work.",
-    how: "The same template at least 5 times within one handling of a request, in at least half of the endpoint's traces.",
-    predicts: "The group becomes one call of r + s + 0.3 (N - 1) s, with the round trip r as the 5th percentile of the calls and s as their median less r; half of the gaps between them stays.",
+    how: "The same template at least 5 times within one handling of a request, in half of the endpoint's requests, or in some where it runs once for each row of an earlier result; however far apart, and whatever connections are taken in between. Not: writes to a database (see `unbatched_writes`), equal parameters (see `redundant_call`), commands of a pipeline, retries, jobs that are no request.",
+    predicts: "The group becomes its first call plus 0.3 (N - 1) s; s is the median call less the round trip (5th percentile of the calls, or what the database's own time leaves of the median). Half of the gaps between the calls stays.",
     run,
 };
 
+/// Groups that are looked at for parameters and for the query before.
+const MAX_GROUPS: usize = 200;
+
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
-    facts
-        .shapes()
-        .filter(|(_, shape)| is_one(facts, shape))
-        .map(|(id, shape)| candidate(facts, id, shape))
-        .collect()
+    facts.shapes().filter_map(|(id, shape)| on_shape(facts, id, shape)).collect()
 }
 
-fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
+fn on_shape(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<Candidate> {
     let t = facts.thresholds;
     let calls = t.n_plus_one_calls as usize;
-    matches!(shape.class, Class::Db | Class::Cache | Class::Http | Class::Rpc)
-        && shape.calls_max >= calls
-        && shape.share_with(calls, facts.endpoint_of(shape)) >= t.n_plus_one_trace_share
+    if shape.calls_max < calls || !can_be_one(facts, shape) {
+        return None;
+    }
+    let share = shape.share_with(calls, facts.endpoint_of(shape));
+    let driver = driver(facts, id, shape);
+    let often = share >= t.n_plus_one_trace_share || (driver.is_some() && share >= t.n_plus_one_driven_share);
+    let distinct = distinct_parameters(facts, shape);
+    let equal = distinct.is_some_and(|d| d < calls);
+    (often && !equal && !is_job(facts, shape)).then(|| candidate(facts, id, driver, distinct))
 }
 
-fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
-    let template = facts.name(shape.template);
-    let n = shape.calls as f64 / f64::from(shape.traces.max(1));
-    let title = format!("{n:.0} times per request: {template}");
+fn can_be_one(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let kind = match (shape.class, effect(facts, shape)) {
+        (_, Effect::Control) | (Class::Db, Effect::Write) => false,
+        // Commands that ran side by side were sent in one go.
+        (Class::Cache, _) => shape.overlap_share < 0.5,
+        (class, _) => matches!(class, Class::Db | Class::Http | Class::Rpc),
+    };
+    kind && !is_retried(shape) && !is_pipeline(facts, shape)
+}
+
+/// Most calls failed: they are tries of one call.
+fn is_retried(shape: &Shape) -> bool {
+    shape.errors * 2 >= shape.calls
+}
+
+fn is_pipeline(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let group = shape.groups.iter().max_by_key(|g| g.calls());
+    let first = group.and_then(|g| facts.nodes(g).first());
+    first.and_then(|n| facts.call(*n).batch()).is_some_and(|commands| commands >= 2.0)
+}
+
+/// A root that answers nobody, and works through more than a request would.
+fn is_job(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let t = facts.thresholds;
+    let endpoint = facts.endpoint_of(shape);
+    let mean_ns = endpoint.root_ns as f64 / endpoint.trees.len().max(1) as f64;
+    let long = mean_ns >= t.job_s * 1e9 || shape.calls_max >= t.job_calls as usize;
+    matches!(endpoint.class, Class::Internal | Class::Messaging) && long
+}
+
+/// Median number of distinct parameters in the groups that are large; `None` where they are not known.
+fn distinct_parameters(facts: &Facts<'_>, shape: &Shape) -> Option<usize> {
+    let calls = facts.thresholds.n_plus_one_calls as usize;
+    let mut counts = Vec::new();
+    for group in shape.groups.iter().filter(|g| g.calls() >= calls).take(MAX_GROUPS) {
+        let known = facts.nodes(group).iter().map(|n| facts.call(*n).params());
+        let mut params: Vec<u64> = known.collect::<Option<_>>()?;
+        params.sort_unstable();
+        params.dedup();
+        counts.push(params.len());
+    }
+    counts.sort_unstable();
+    counts.get(counts.len() / 2).copied()
+}
+
+/// The earlier query that has one row for each call, with the share of requests where that holds.
+fn driver(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<(ShapeId, f64)> {
+    let others = facts.shapes().filter(|(other, s)| {
+        *other != id && s.endpoint == shape.endpoint && s.service == shape.service && s.rows_mean.is_some()
+    });
+    let of = |(other, s): (ShapeId, &Shape)| {
+        let groups: Vec<&Group> = shape.groups.iter().filter(|g| g.calls() > 1).take(MAX_GROUPS).collect();
+        let equal = groups.iter().filter(|group| rows_before(facts, s, group) == Some(group.calls())).count();
+        (other, equal as f64 / groups.len().max(1) as f64)
+    };
+    let best = others.map(of).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))?;
+    (best.1 >= facts.thresholds.n_plus_one_rows_share).then_some(best)
+}
+
+/// Rows of the last call of a shape before a group began, within the same handling.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows, read as one")]
+fn rows_before(facts: &Facts<'_>, shape: &Shape, group: &Group) -> Option<usize> {
+    let first = facts.node(*facts.nodes(group).first()?).start_ns;
+    let from = shape.groups.partition_point(|g| g.tree < group.tree);
+    let same = shape.groups[from..].iter().take_while(|g| g.tree == group.tree);
+    let nodes = same.filter(|g| g.entry == group.entry).flat_map(|g| facts.nodes(g));
+    let last = nodes.filter(|n| facts.node(**n).end_ns <= first).last()?;
+    facts.call(*last).rows().map(|rows| rows as usize)
+}
+
+fn candidate(
+    facts: &Facts<'_>,
+    id: ShapeId,
+    driver: Option<(ShapeId, f64)>,
+    distinct: Option<usize>,
+) -> Candidate {
+    let shape = facts.shape(id);
+    let mut calls: Vec<usize> = shape.groups.iter().map(Group::calls).filter(|calls| *calls > 1).collect();
+    calls.sort_unstable();
+    let median = calls.get(calls.len() / 2).copied().unwrap_or(0);
+    let title = format!("{median} x {} per {}", summary(facts, id), facts.load.name(shape.endpoint));
     let mut candidate = Candidate::on_shape(facts, id, title);
     candidate.lines = vec![
         format!(
-            "{n:.1} calls per request (at most {}), {:.0} % of the critical path",
+            "{:.1} calls per request (at most {}), {:.0} % of the critical path",
+            shape.calls as f64 / f64::from(shape.traces.max(1)),
             shape.calls_max,
             shape.path_share * 100.0
         ),
-        format!("each call takes {:.2} ms at the median", shape.duration_p50_ns / 1e6),
+        format!(
+            "a call takes {:.2} ms at the median, {:.2} ms lie between two{}",
+            shape.duration_p50_ns / 1e6,
+            shape.gap_p50_ns / 1e6,
+            if shape.overlap_share > 0.5 { "; they run side by side" } else { "" }
+        ),
     ];
-    candidate.fix = Some(fix(facts, id, shape));
-    candidate.remedies = vec![Remedy {
-        kind: RemedyKind::Code,
-        text: remedy(shape.class).to_owned(),
-        patch: None,
-        undo: None,
-    }];
-    candidate.confidence = 0.9;
+    if let Some((query, share)) = driver {
+        let name = summary(facts, query);
+        candidate.lines.push(format!("one for each row of {name}: in {:.0} % of the groups", share * 100.0));
+    } else if let Some(distinct) = distinct {
+        candidate.lines.push(format!("with {distinct} different parameters in a group at the median"));
+    }
+    let assumption = "the calls can be made as one; what the code does between them is halved";
+    candidate.fix = Some(batch::merged(facts, &[id], assumption));
+    candidate.remedies = remedies(facts, shape.class, candidate.nodes.first().copied());
+    candidate.confidence = match (driver, distinct) {
+        (Some(_), _) | (_, Some(_)) => 0.95,
+        _ if shape.overlap_share > 0.5 => 0.6,
+        _ => 0.85,
+    };
     candidate
 }
 
-fn fix(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Fix {
-    let t = facts.thresholds;
-    let round_trip = shape.duration_p5_ns;
-    let service = (shape.duration_p50_ns - round_trip).max(0.0);
-    let merge = |marginal: f64, gap_kept: f64| {
-        vec![Transform::Merge { of: id, to: Cost::batch(round_trip, service, marginal), gap_kept }]
-    };
-    Fix {
-        point: merge(t.batch_marginal, 1.0 - t.batch_gap_saved),
-        least: merge(1.0, 1.0),
-        most: merge(0.0, 0.0),
-        grade: Grade::B,
-        assumption: "the calls can be made as one; what the code does between them is halved".to_owned(),
-    }
-}
-
-fn remedy(class: Class) -> &'static str {
-    match class {
+fn remedies(facts: &Facts<'_>, class: Class, node: Option<crate::tree::NodeId>) -> Vec<Remedy> {
+    let generic = match class {
         Class::Cache => "ask for all keys at once: MGET, or a pipeline",
         Class::Http | Class::Rpc => "ask for all of them in one request: a bulk endpoint, or a data loader",
         _ => "load all rows in one statement: `WHERE ... = ANY($1)`, a join, or the mapper's eager loading",
-    }
+    };
+    let own = node.filter(|_| class == Class::Db).and_then(|n| advice(facts, n, Advice::EagerLoad));
+    let texts = own.into_iter().chain([generic.to_owned()]);
+    texts.map(|text| Remedy { kind: RemedyKind::Code, text, patch: None, undo: None }).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::testing::{check_rule, drawn};
-    use expect_test::expect;
-
-    #[test]
-    fn a_query_per_order_is_one_finding() {
-        let recording = drawn(
-            r#"
-            repeat 20
-            api server "GET /orders" 0..120
-              api db "SELECT id FROM orders WHERE customer_id = $1" 5..10
-              api db "SELECT * FROM items WHERE order_id = $1" 10..18 x10 gap 2
-            "#,
-        );
-        check_rule(
-            "n_plus_one",
-            &recording,
-            &expect![[r#"
-            n_plus_one GET /orders | 10 times per request: SELECT * FROM items WHERE order_id = $1 | p95 120.0 -> 39.0 (30.0..48.0) B
-        "#]],
-        );
-    }
-
-    #[test]
-    fn four_queries_are_none() {
-        let recording = drawn(
-            r#"
-            repeat 20
-            api server "GET /orders" 0..120
-              api db "SELECT * FROM items WHERE order_id = $1" 10..30 x4 gap 2
-            "#,
-        );
-        check_rule("n_plus_one", &recording, &expect![[""]]);
-    }
-
-    #[test]
-    fn without_traces_the_rule_does_not_run() {
-        check_rule(
-            "n_plus_one",
-            &drawn(""),
-            &expect![[r#"
-            not run: n_plus_one (traces)
-        "#]],
-        );
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! `repeated_subtree`: a step of the code, with several calls of its own, is repeated for each element.
 
+use super::patterns::effect::{Effect, effect};
 use super::{Candidate, Fix, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
@@ -40,7 +41,8 @@ fn kinds_below(facts: &Facts<'_>, id: ShapeId) -> usize {
         .shapes
         .children(id)
         .map(|child| facts.shape(child))
-        .filter(|child| child.class.is_call() && child.calls as f64 >= repetitions * 0.5)
+        .filter(|child| child.class.is_call() && effect(facts, child) != Effect::Control)
+        .filter(|child| child.calls as f64 >= repetitions * 0.5)
         .count()
 }
 

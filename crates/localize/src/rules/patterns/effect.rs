@@ -38,21 +38,86 @@ pub(in crate::rules) fn of_template(class: Class, template: &str) -> Effect {
 }
 
 const CONTROL: &[&str] = &[
-    "BEGIN", "START", "COMMIT", "ROLLBACK", "END", "ABORT", "SAVEPOINT", "RELEASE", "SET", "RESET", "SHOW", "USE",
-    "DEALLOCATE", "DISCARD", "PREPARE", "PING", "ISMASTER", "HELLO",
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "ROLLBACK",
+    "END",
+    "ABORT",
+    "SAVEPOINT",
+    "RELEASE",
+    "SET",
+    "RESET",
+    "SHOW",
+    "USE",
+    "DEALLOCATE",
+    "DISCARD",
+    "PREPARE",
+    "PING",
+    "ISMASTER",
+    "HELLO",
 ];
 const READS: &[&str] = &[
-    "SELECT", "VALUES", "TABLE", "EXPLAIN", "FIND", "FINDONE", "AGGREGATE", "COUNT", "DISTINCT", "GETMORE", "QUERY",
-    "SCAN", "GETITEM", "BATCHGETITEM", "SEARCH", "GET", "MGET",
+    "SELECT",
+    "VALUES",
+    "TABLE",
+    "EXPLAIN",
+    "FIND",
+    "FINDONE",
+    "AGGREGATE",
+    "COUNT",
+    "DISTINCT",
+    "GETMORE",
+    "QUERY",
+    "SCAN",
+    "GETITEM",
+    "BATCHGETITEM",
+    "SEARCH",
+    "GET",
+    "MGET",
 ];
 const WRITES: &[&str] = &[
-    "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "UPSERT", "COPY", "TRUNCATE", "CREATE", "ALTER", "DROP", "LOCK",
-    "CALL", "PUTITEM", "UPDATEITEM", "DELETEITEM", "BATCHWRITEITEM", "INSERTONE", "INSERTMANY", "UPDATEONE",
-    "UPDATEMANY", "DELETEONE", "DELETEMANY", "BULKWRITE", "FINDANDMODIFY", "FINDONEANDUPDATE", "INDEX", "BULK",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "MERGE",
+    "REPLACE",
+    "UPSERT",
+    "COPY",
+    "TRUNCATE",
+    "CREATE",
+    "ALTER",
+    "DROP",
+    "LOCK",
+    "CALL",
+    "PUTITEM",
+    "UPDATEITEM",
+    "DELETEITEM",
+    "BATCHWRITEITEM",
+    "INSERTONE",
+    "INSERTMANY",
+    "UPDATEONE",
+    "UPDATEMANY",
+    "DELETEONE",
+    "DELETEMANY",
+    "BULKWRITE",
+    "FINDANDMODIFY",
+    "FINDONEANDUPDATE",
+    "INDEX",
+    "BULK",
 ];
 /// In a statement that begins as a read: it changes something after all, or takes a lock.
-const CHANGES: &[&str] =
-    &["INSERT", "UPDATE", "DELETE", "MERGE", "SHARE", "NEXTVAL", "SETVAL", "PG_ADVISORY_LOCK", "PG_ADVISORY_XACT_LOCK"];
+const CHANGES: &[&str] = &[
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "MERGE",
+    "SHARE",
+    "NEXTVAL",
+    "SETVAL",
+    "PG_ADVISORY_LOCK",
+    "PG_ADVISORY_XACT_LOCK",
+];
 
 fn statement(template: &str, first: &str) -> Effect {
     // Go's database/sql names the steps of a connection so.
@@ -72,12 +137,13 @@ fn statement(template: &str, first: &str) -> Effect {
 
 fn command(first: &str) -> Effect {
     match first {
-        "AUTH" | "SELECT" | "PING" | "HELLO" | "CLIENT" | "MULTI" | "EXEC" | "INFO" | "CONFIG" | "QUIT" | "WATCH" => {
-            Effect::Control
+        "AUTH" | "SELECT" | "PING" | "HELLO" | "CLIENT" | "MULTI" | "EXEC" | "INFO" | "CONFIG" | "QUIT"
+        | "WATCH" => Effect::Control,
+        "GET" | "MGET" | "GETS" | "HGET" | "HMGET" | "HGETALL" | "HEXISTS" | "HKEYS" | "HVALS" | "EXISTS"
+        | "STRLEN" | "SMEMBERS" | "SISMEMBER" | "SCARD" | "ZRANGE" | "ZREVRANGE" | "ZRANGEBYSCORE"
+        | "ZSCORE" | "ZCARD" | "LRANGE" | "LINDEX" | "LLEN" | "TTL" | "PTTL" | "KEYS" | "SCAN" | "TYPE" => {
+            Effect::Read
         }
-        "GET" | "MGET" | "GETS" | "HGET" | "HMGET" | "HGETALL" | "HEXISTS" | "HKEYS" | "HVALS" | "EXISTS" | "STRLEN"
-        | "SMEMBERS" | "SISMEMBER" | "SCARD" | "ZRANGE" | "ZREVRANGE" | "ZRANGEBYSCORE" | "ZSCORE" | "ZCARD"
-        | "LRANGE" | "LINDEX" | "LLEN" | "TTL" | "PTTL" | "KEYS" | "SCAN" | "TYPE" => Effect::Read,
         _ => Effect::Write,
     }
 }
@@ -85,8 +151,13 @@ fn command(first: &str) -> Effect {
 /// A procedure whose name says that it reads.
 fn procedure(template: &str) -> Effect {
     let method = template.rsplit(['/', '.']).next().unwrap_or("").to_ascii_lowercase();
-    let reads = ["get", "list", "find", "search", "read", "fetch", "query", "lookup", "count", "describe", "batchget"];
-    let writes = ["create", "insert", "update", "delete", "set", "put", "add", "remove", "send", "place", "charge", "ship"];
+    let reads = [
+        "get", "list", "find", "search", "read", "fetch", "query", "lookup", "count", "describe", "batchget",
+    ];
+    let writes = [
+        "create", "insert", "update", "delete", "set", "put", "add", "remove", "send", "place", "charge",
+        "ship",
+    ];
     if reads.iter().any(|word| method.starts_with(word)) {
         Effect::Read
     } else if writes.iter().any(|word| method.starts_with(word)) {
@@ -136,7 +207,9 @@ pub(in crate::rules) fn subjects(class: Class, template: &str) -> Vec<String> {
             let last = |t: &String| t.rsplit('.').next().unwrap_or("").to_ascii_lowercase();
             tables.iter().map(last).collect()
         }
-        Class::Http => template.split_once(' ').map(|(_, place)| vec![place.to_ascii_lowercase()]).unwrap_or_default(),
+        Class::Http => {
+            template.split_once(' ').map(|(_, place)| vec![place.to_ascii_lowercase()]).unwrap_or_default()
+        }
         _ => Vec::new(),
     }
 }
@@ -175,7 +248,10 @@ mod tests {
 
     #[test]
     fn a_summary_names_verb_and_tables() {
-        assert_eq!(statement_summary("SELECT a, b FROM order_items WHERE x = $1"), "SELECT ... FROM order_items");
+        assert_eq!(
+            statement_summary("SELECT a, b FROM order_items WHERE x = $1"),
+            "SELECT ... FROM order_items"
+        );
         assert_eq!(statement_summary("SELECT 1 FROM a JOIN b ON a.x = b.x"), "SELECT ... FROM a, b");
         assert_eq!(statement_summary("INSERT INTO events (a) VALUES ($1)"), "INSERT INTO events");
         assert_eq!(statement_summary("find orders"), "find orders");
