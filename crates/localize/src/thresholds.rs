@@ -68,6 +68,10 @@ pub struct Thresholds {
     pub serial_trace_share: f64,
     /// Serial: at most this share of the first call's time lies between two calls.
     pub serial_gap_share: f64,
+    /// ... or this, milliseconds, where that is more.
+    pub serial_gap_ms: f64,
+    /// Serial: a call that holds less of the critical path is not worth starting beside others.
+    pub serial_path_share: f64,
     /// Time to start one more call beside another, milliseconds.
     pub dispatch_ms: f64,
     /// Slow query: mean time within the database, milliseconds ...
@@ -168,6 +172,8 @@ impl Default for Thresholds {
             cache_hit_ms: 0.02,
             serial_trace_share: 0.95,
             serial_gap_share: 0.2,
+            serial_gap_ms: 1.0,
+            serial_path_share: 0.02,
             dispatch_ms: 0.2,
             slow_query_ms: 10.0,
             slow_query_share: 0.10,

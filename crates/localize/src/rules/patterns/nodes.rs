@@ -71,14 +71,16 @@ pub(in crate::rules) fn in_transaction(facts: &Facts<'_>, node: NodeId) -> bool 
         return false;
     }
     let before = facts.forest.children(parent).take_while(|child| *child < node);
-    let mut open = false;
-    for child in before.filter(|child| facts.node(*child).class == Class::Db) {
-        let name = facts.name(facts.call(child).template);
-        match name.split(' ').next().unwrap_or("").to_ascii_uppercase().as_str() {
-            "BEGIN" | "START" | "SQL.TX.BEGIN" => open = true,
-            "COMMIT" | "ROLLBACK" | "END" | "ABORT" | "SQL.TX.COMMIT" | "SQL.TX.ROLLBACK" => open = false,
-            _ => {}
-        }
+    let statements = before.filter(|child| facts.node(*child).class == Class::Db);
+    statements.fold(false, |open, child| is_open_after(facts, child, open))
+}
+
+/// Whether a transaction is open after a statement, if it was or was not before.
+pub(in crate::rules) fn is_open_after(facts: &Facts<'_>, statement: NodeId, open: bool) -> bool {
+    let name = facts.name(facts.call(statement).template);
+    match name.split(' ').next().unwrap_or("").to_ascii_uppercase().as_str() {
+        "BEGIN" | "START" | "SQL.TX.BEGIN" => true,
+        "COMMIT" | "ROLLBACK" | "END" | "ABORT" | "SQL.TX.COMMIT" | "SQL.TX.ROLLBACK" => false,
+        _ => open,
     }
-    open
 }

@@ -1,0 +1,280 @@
+//! Calls that follow each other closely below one parent, in request after request, and what is known of the values
+//! that they are given.
+
+use crate::facts::Facts;
+use crate::resolve::Class;
+use crate::rules::patterns::effect::{Effect, effect};
+use crate::rules::patterns::{nodes, values};
+use crate::shape::{NO_SHAPE, Shape, ShapeId};
+use crate::tree::NodeId;
+use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeMap;
+
+/// Handlings that are looked at for one parent, evenly spread.
+const MAX_INSTANCES: usize = 200;
+/// Children of one handling that are looked at.
+const MAX_CHILDREN: usize = 1_000;
+/// Steps that a function's subtree is searched for calls.
+const MAX_CALLS_OF_STEP: usize = 64;
+
+/// Shapes in the order in which they are called, and the handlings that show them.
+pub(super) struct Chain {
+    pub(super) parent: ShapeId,
+    pub(super) shapes: Vec<ShapeId>,
+    pub(super) instances: Vec<Instance>,
+}
+
+/// One handling: the node of each shape of the chain.
+pub(super) struct Instance {
+    pub(super) nodes: Vec<NodeId>,
+}
+
+/// All chains below a shape.
+pub(super) fn below(facts: &Facts<'_>, parent: ShapeId) -> Vec<Chain> {
+    let steps: HashSet<ShapeId> =
+        facts.shapes.children(parent).filter(|id| is_step(facts, facts.shape(*id), *id)).collect();
+    if steps.len() < 2 {
+        return Vec::new();
+    }
+    let handlings: Vec<NodeId> =
+        facts.shape(parent).groups.iter().flat_map(|g| facts.nodes(g)).copied().collect();
+    let count = handlings.len().min(MAX_INSTANCES);
+    let sampled = (0..count).map(|n| handlings[n * handlings.len() / count.max(1)]);
+    let rows: Vec<Row> = sampled.map(|node| row(facts, node, &steps)).collect();
+    let chains = linked(&rows, facts.thresholds.serial_trace_share);
+    chains.into_iter().map(|shapes| with_instances(parent, shapes, &rows)).collect()
+}
+
+/// A read that is made about once a handling, or a function of the service that makes nothing but reads.
+fn is_step(facts: &Facts<'_>, shape: &Shape, id: ShapeId) -> bool {
+    let reads = match shape.class {
+        Class::Db | Class::Http | Class::Rpc => effect(facts, shape) == Effect::Read,
+        Class::Internal => {
+            let calls = calls_of(facts, id);
+            !calls.is_empty() && calls.iter().all(|c| is_plain_read(facts, facts.shape(*c)))
+        }
+        _ => false,
+    };
+    reads && shape.calls_mean < 1.5 && shape.path_share >= facts.thresholds.serial_path_share
+}
+
+fn is_plain_read(facts: &Facts<'_>, shape: &Shape) -> bool {
+    shape.class != Class::Cache && effect(facts, shape) == Effect::Read
+}
+
+/// The calls of a step: itself, or the calls below a function up to the border of the service.
+fn calls_of(facts: &Facts<'_>, id: ShapeId) -> Vec<ShapeId> {
+    let mut out = Vec::new();
+    let mut open = vec![id];
+    while let Some(at) = open.pop() {
+        if facts.shape(at).class.is_call() {
+            out.push(at);
+        } else if facts.shape(at).class == Class::Internal {
+            open.extend(facts.shapes.children(at));
+        }
+        if out.len() + open.len() > MAX_CALLS_OF_STEP {
+            return Vec::new();
+        }
+    }
+    out.sort_unstable();
+    out
+}
+
+/// The children of one handling that matter: each with whether it follows the one before closely.
+struct Row {
+    steps: Vec<(ShapeId, NodeId, bool)>,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a share of a duration")]
+fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row {
+    let t = facts.thresholds;
+    let mut steps: Vec<(ShapeId, NodeId, bool)> = Vec::new();
+    // What lies between the step before and this one, and whether that may lie there.
+    let (mut between_ns, mut broken, mut transaction) = (0_i64, true, false);
+    for child in facts.forest.children(handling).take(MAX_CHILDREN) {
+        let node = facts.node(child);
+        let shape = facts.shapes.of_node[child as usize];
+        if node.detached || shape == NO_SHAPE {
+            continue;
+        }
+        if node.class == Class::Pool {
+            between_ns += node.duration_ns();
+        } else if node.class == Class::Db && nodes::is_control(facts, child) {
+            transaction = nodes::is_open_after(facts, child, transaction);
+            broken |= transaction;
+        } else if eligible.contains(&shape) && !transaction {
+            let follows = steps.last().is_some_and(|(_, before, _)| {
+                let before = facts.node(*before);
+                let overlap = crate::critical::overlap_ns(facts.node(handling).duration_ns(), t);
+                let allowed =
+                    (before.duration_ns() as f64 * t.serial_gap_share).max(t.serial_gap_ms * 1e6) as i64;
+                let gap = node.start_ns - before.end_ns;
+                gap >= -overlap && gap - between_ns <= allowed
+            });
+            steps.push((shape, child, follows && !broken));
+            (between_ns, broken) = (0, false);
+        } else if node.class.is_call() || node.class == Class::Internal && node.subtree_end > child + 1 {
+            broken = true;
+        }
+    }
+    Row { steps }
+}
+
+/// Shapes that follow each other in nearly all rows that have either.
+fn linked(rows: &[Row], share: f64) -> Vec<Vec<ShapeId>> {
+    let mut seen: BTreeMap<ShapeId, usize> = BTreeMap::new();
+    let mut pairs: BTreeMap<(ShapeId, ShapeId), usize> = BTreeMap::new();
+    for row in rows {
+        for (at, (shape, _, follows)) in row.steps.iter().enumerate() {
+            *seen.entry(*shape).or_default() += 1;
+            if *follows && at > 0 {
+                *pairs.entry((row.steps[at - 1].0, *shape)).or_default() += 1;
+            }
+        }
+    }
+    let next: BTreeMap<ShapeId, ShapeId> = pairs
+        .iter()
+        .filter(|((a, b), count)| a != b && **count as f64 >= share * seen[a].max(seen[b]) as f64)
+        .map(|((a, b), _)| (*a, *b))
+        .collect();
+    let inner: HashSet<ShapeId> = next.values().copied().collect();
+    let heads = next.keys().filter(|shape| !inner.contains(*shape));
+    let chain = |head: &ShapeId| {
+        let mut chain = vec![*head];
+        while let Some(after) = chain.last().and_then(|last| next.get(last)) {
+            if chain.contains(after) {
+                break;
+            }
+            chain.push(*after);
+        }
+        chain
+    };
+    heads.map(chain).collect()
+}
+
+fn with_instances(parent: ShapeId, shapes: Vec<ShapeId>, rows: &[Row]) -> Chain {
+    let of_row = |row: &Row| {
+        let by_shape: HashMap<ShapeId, NodeId> =
+            row.steps.iter().map(|(shape, node, _)| (*shape, *node)).collect();
+        let nodes: Option<Vec<NodeId>> = shapes.iter().map(|shape| by_shape.get(shape).copied()).collect();
+        nodes.map(|nodes| Instance { nodes })
+    };
+    let instances = rows.iter().filter_map(of_row).collect();
+    Chain { parent, shapes, instances }
+}
+
+/// Who is called: a host, a service, a database.
+pub(super) fn callee(facts: &Facts<'_>, id: ShapeId) -> String {
+    let shape = facts.shape(id);
+    let template = facts.name(shape.template);
+    let server = facts.shapes.children(id).map(|c| facts.shape(c)).find(|c| c.class == Class::Server);
+    match (shape.class, server) {
+        (_, Some(server)) => facts.name(server.service).to_owned(),
+        (Class::Http, None) => {
+            let place = template.split_once(' ').map_or(template, |(_, place)| place);
+            place.split('/').next().unwrap_or("").to_owned()
+        }
+        (Class::Rpc, None) => template.rsplit_once('/').map_or(template, |(service, _)| service).to_owned(),
+        (Class::Internal, None) => {
+            let calls = calls_of(facts, id);
+            calls.first().map(|c| callee(facts, *c)).unwrap_or_default()
+        }
+        _ => facts.name(shape.peer).to_owned(),
+    }
+}
+
+impl Chain {
+    /// Whether the values given to the call at `at` were known before the one at `start` began. `None` where the
+    /// spans do not tell.
+    pub(super) fn was_known(&self, facts: &Facts<'_>, start: usize, at: usize) -> Option<bool> {
+        match self.by_values(facts, start, at) {
+            None => self.by_keys(facts, start, at),
+            known => known,
+        }
+    }
+
+    fn by_values(&self, facts: &Facts<'_>, start: usize, at: usize) -> Option<bool> {
+        // What is left of the call's values without those known before; the known ones; by handling.
+        let mut left: Vec<Vec<String>> = Vec::new();
+        let mut contexts: HashSet<Vec<String>> = HashSet::new();
+        for instance in &self.instances {
+            let mut before = values::of_request(facts, facts.forest.entry(instance.nodes[at]));
+            for node in &instance.nodes[..=start] {
+                before.extend(given(facts, *node).unwrap_or_default());
+            }
+            let values = given(facts, instance.nodes[at])?;
+            left.push(values.into_iter().filter(|v| !before.iter().any(|b| same(b, v))).collect());
+            contexts.insert(before);
+        }
+        let all = left.len().max(1) as f64;
+        let share = |count: usize| count as f64 / all >= facts.thresholds.serial_trace_share;
+        if share(left.iter().filter(|l| l.is_empty()).count()) {
+            return Some(true);
+        }
+        // A value that never changes while the requests do is written in the code.
+        let constant = left.iter().filter(|l| Some(*l) == left.first()).count();
+        Some(share(constant) && contexts.len() > 1)
+    }
+
+    fn by_keys(&self, facts: &Facts<'_>, start: usize, at: usize) -> Option<bool> {
+        let of_step = |id: ShapeId| -> Option<Vec<String>> {
+            let mut out = Vec::new();
+            for call in calls_of(facts, id) {
+                let shape = facts.shape(call);
+                out.extend((shape.class == Class::Db).then(|| values::keys(facts.name(shape.template)))??);
+            }
+            Some(out)
+        };
+        let keys = of_step(self.shapes[at])?;
+        let before: Vec<String> =
+            self.shapes[..=start].iter().filter_map(|id| of_step(*id)).flatten().collect();
+        Some(keys.iter().all(|key| before.contains(key)))
+    }
+
+    /// Whether two statements ran on a connection that was taken before the first and not again before the second.
+    pub(super) fn on_one_connection(&self, facts: &Facts<'_>, one: ShapeId, other: ShapeId) -> bool {
+        let is_db = |id| facts.shape(id).class == Class::Db;
+        let place = |id| self.shapes.iter().position(|s| *s == id);
+        let (Some(one_at), Some(other_at), true) = (place(one), place(other), is_db(one) && is_db(other))
+        else {
+            return false;
+        };
+        let Some(instance) = self.instances.first() else { return false };
+        let (first, second) = (instance.nodes[one_at], instance.nodes[other_at]);
+        let pools =
+            facts.forest.children(facts.node(first).parent).filter(|n| facts.node(*n).class == Class::Pool);
+        let (mut before, mut between) = (false, false);
+        for pool in pools {
+            before |= pool < first;
+            between |= pool > first && pool < second;
+        }
+        before && !between
+    }
+}
+
+/// Values given to a step: to all calls of it. `None` where one does not tell.
+fn given(facts: &Facts<'_>, node: NodeId) -> Option<Vec<String>> {
+    if facts.node(node).class.is_call() {
+        return values::of_call(facts, node);
+    }
+    let mut out = Vec::new();
+    let mut at = node + 1;
+    while at < facts.node(node).subtree_end {
+        let this = facts.node(at);
+        if this.class.is_call() {
+            if !nodes::is_control(facts, at) {
+                out.extend(values::of_call(facts, at)?);
+            }
+            at = this.subtree_end;
+        } else {
+            at += 1;
+        }
+    }
+    Some(out)
+}
+
+/// `id=7` and `7` name the same value.
+fn same(known: &str, value: &str) -> bool {
+    let bare = |text: &str| text.split_once('=').map_or(text, |(_, value)| value).to_owned();
+    known == value || bare(known) == bare(value)
+}

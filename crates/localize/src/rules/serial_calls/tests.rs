@@ -1,0 +1,164 @@
+use crate::testing::{check_rule, drawn};
+use crate::{Options, localize};
+use expect_test::{Expect, expect};
+
+fn check(drawing: &str, expected: &Expect) {
+    check_rule("serial_calls", &drawn(drawing), expected);
+}
+
+#[test]
+fn reads_by_the_requests_own_id_are_one_finding() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /products/{id}" 0..70 url.path=/products/{t}
+          api db "SELECT * FROM products WHERE id = $1" 1..11 db.query.parameter.0={t}
+          api db "SELECT * FROM products p WHERE p.related = $1" 12..32 db.query.parameter.0={t}
+          api http "GET http://stock/stock/{t}" 33..63
+        "#,
+        &expect![[r#"
+            serial_calls GET /products/{id} | 3 independent reads one after another per GET /products/{id} | p95 70.0 -> 38.4 (38.4..39.0) B
+        "#]],
+    );
+}
+
+#[test]
+fn statements_on_one_connection_stay_in_order() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /products/{id}" 0..70 url.path=/products/{t}
+          api client "pool.acquire" 0..1
+          api db "SELECT * FROM products WHERE id = $1" 1..11 db.query.parameter.0={t}
+          api db "SELECT * FROM products p WHERE p.related = $1" 12..42 db.query.parameter.0={t}
+          api http "GET http://stock/stock/{t}" 43..63
+        "#,
+        &expect![[r#"
+            serial_calls GET /products/{id} | 3 independent reads one after another per GET /products/{id} | p95 70.0 -> 49.0 (38.2..49.0) B
+        "#]],
+    );
+}
+
+#[test]
+fn a_value_that_only_an_earlier_answer_can_have_given_is_a_need() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /products/{id}" 0..70 url.path=/products/{t}
+          api db "SELECT category FROM products WHERE id = $1" 1..31 db.query.parameter.0={t}
+          api http "GET http://shelves/shelf/9{t}" 32..63
+        "#,
+        &expect![[""]],
+    );
+}
+
+#[test]
+fn without_values_the_keys_tell_a_join_by_hand_from_two_reads_of_one_thing() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /orders" 0..70
+          api db "SELECT id FROM orders WHERE customer_id = $1" 1..31
+          api db "SELECT * FROM items WHERE order_id = ANY($1)" 32..63
+
+        repeat 20
+        api server "GET /me" 0..70
+          api db "SELECT user_id FROM sessions WHERE token = $1" 1..31
+          api db "SELECT * FROM users WHERE id = $1" 32..63
+
+        repeat 20
+        api server "GET /page" 0..70
+          api db "SELECT * FROM products WHERE id = $1" 1..31
+          api db "SELECT * FROM reviews WHERE product_id = $1" 32..63
+        "#,
+        &expect![[r#"
+            serial_calls GET /page | 2 independent reads one after another per GET /page | p95 70.0 -> 39.2 (39.2..70.0) B
+        "#]],
+    );
+}
+
+#[test]
+fn services_that_do_not_tell_values_are_believed_less() {
+    let recording = drawn(
+        r#"
+        repeat 20
+        front server "GET /" 0..70
+          front client "shop.Cart/GetCart" 1..31 rpc.system=grpc
+          front client "shop.Ads/GetAds" 32..63 rpc.system=grpc
+        "#,
+    );
+    check_rule("serial_calls", &recording, &expect![[r#"
+        serial_calls GET / | 2 independent reads one after another per GET / | p95 70.0 -> 39.2 (39.2..70.0) C
+    "#]]);
+    let finding = &localize(&recording, &Options::default()).findings[0];
+    assert!(finding.confidence < 0.5 && finding.evidence.lines[2].contains("do not tell their values"));
+}
+
+#[test]
+fn steps_of_the_code_that_wrap_reads_count_as_reads() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /products/{id}" 0..70 url.path=/products/{t}
+          api internal "details" 1..31
+            api db "SELECT * FROM products WHERE id = $1" 2..30 db.query.parameter.0={t}
+          api internal "stock" 32..63
+            api http "GET http://stock/stock/{t}" 33..62
+        "#,
+        &expect![[r#"
+            serial_calls GET /products/{id} | 2 independent reads one after another per GET /products/{id} | p95 70.0 -> 39.2 (39.2..39.2) B
+        "#]],
+    );
+}
+
+#[test]
+fn overlap_transactions_writes_caches_far_calls_and_branches_are_none() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /a" 0..70
+          api http "GET http://x/a" 2..32
+          api http "GET http://y/b" 3..63
+
+        repeat 20
+        api server "GET /b" 0..70
+          api db "BEGIN" 0..1
+          api db "SELECT * FROM products WHERE id = $1" 1..31 db.query.parameter.0=7
+          api db "SELECT * FROM stock WHERE id = $1" 32..62 db.query.parameter.0=7
+          api db "COMMIT" 63..64
+
+        repeat 20
+        api server "POST /c" 0..70
+          api http "POST http://x/a" 2..32
+          api http "POST http://y/b" 33..63
+
+        repeat 20
+        api server "GET /d" 0..70
+          api redis "GET a:7" 2..32
+          api db "SELECT * FROM a WHERE id = $1" 33..63 db.query.parameter.0=7
+          api redis "SET a:7" 63..64
+
+        repeat 20
+        api server "GET /e" 0..200
+          api http "GET http://x/a" 2..32
+          api http "GET http://y/b" 150..180
+
+        repeat 10
+        api server "GET /f" 0..70
+          api http "GET http://x/a" 2..32
+
+        repeat 10
+        api server "GET /f" 0..70
+          api http "GET http://x/a" 2..32
+          api http "GET http://y/b" 33..63
+        "#,
+        &expect![[""]],
+    );
+}
+
+#[test]
+fn without_traces_the_rule_does_not_run() {
+    check("", &expect![[r#"
+        not run: serial_calls (traces)
+    "#]]);
+}
