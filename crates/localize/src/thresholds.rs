@@ -58,6 +58,8 @@ pub struct Thresholds {
     pub cache_hit_ratio: f64,
     /// Uncached read: share of the critical path that the reads hold.
     pub cache_path_share: f64,
+    /// Uncached read: calls that write to the same, as share of the reads, at most.
+    pub cache_write_share: f64,
     /// Time to live assumed for a proposed cache, seconds.
     pub cache_ttl_s: f64,
     /// Entries assumed for a proposed cache.
@@ -167,6 +169,7 @@ impl Default for Thresholds {
             redundant_calls: 2,
             cache_hit_ratio: 0.3,
             cache_path_share: 0.10,
+            cache_write_share: 0.1,
             cache_ttl_s: 30.0,
             cache_entries: 10_000,
             cache_hit_ms: 0.02,
