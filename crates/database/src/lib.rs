@@ -1,9 +1,21 @@
 //! The Postgres instrument: statement figures around a run, plans with what-if indexes, and schema changes that can
 //! be undone. What only looks is read-only; it judges nothing.
 
+mod candidates;
+mod catalog;
 mod change;
 mod connect;
+mod estimate;
+mod explain;
+mod expression;
+mod index;
+mod plans;
+mod repair;
 mod snapshot;
+mod tokens;
+mod values;
+mod what_if;
 
 pub use connect::{Database, redacted};
+pub use plans::PlanOptions;
 pub use snapshot::Snapshot;

@@ -1,0 +1,338 @@
+//! Indexes that could serve a statement, read from its plan: columns compared by equality first, then one range or the
+//! sort key. What exists already, what is too small and what selects too much is left out. It measures nothing.
+
+use crate::catalog::{Table, TableName};
+use crate::explain::Node;
+use crate::expression::{Comparison, Condition, Operand, SortKey, conditions, sort_key};
+use crate::index::{Key, NewIndex};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Wider indexes cost more than they give.
+const MAX_COLUMNS: usize = 3;
+/// Smaller tables are read faster than anybody notices.
+const MIN_BLOCKS: f64 = 1000.0;
+/// Equality that leaves a greater share of the rows is served as well by a sequential scan.
+const MAX_EQUALITY_SHARE: f64 = 0.1;
+/// An index that finds so many times more rows than pass the filter is not the right one.
+const HEAVY_FILTER: f64 = 10.0;
+/// The planner's guess for the length of a list that it does not know.
+const LIST_LENGTH: f64 = 10.0;
+/// The planner's guesses for a range of unknown ends, open and closed.
+const OPEN_RANGE: f64 = 1.0 / 3.0;
+const CLOSED_RANGE: f64 = 0.005;
+/// Without statistics: the planner's guess for equality.
+const UNKNOWN_EQUALITY: f64 = 0.005;
+
+/// A scan in a plan and what surrounds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Scan<'p> {
+    pub(crate) node: &'p Node,
+    pub(crate) table: TableName,
+    conditions: Vec<Condition>,
+    /// Conditions that join it to another relation, above it.
+    joins: Vec<Condition>,
+    /// The sort right above it, if all its keys are columns of this relation.
+    pub(crate) sort: Option<Sort<'p>>,
+    /// How often the plan runs it.
+    pub(crate) times: f64,
+    /// Share of the node (the sort, if there is one) that a LIMIT above asks for.
+    pub(crate) share: f64,
+    /// Rows of the relation that it is joined to.
+    pub(crate) partner_rows: Option<f64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Sort<'p> {
+    pub(crate) node: &'p Node,
+    keys: Vec<SortKey>,
+    /// Rows that a LIMIT above asks for.
+    pub(crate) limit: Option<f64>,
+}
+
+/// A possible index for a scan.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) index: NewIndex,
+    /// Share of the table's rows that one look-up finds, as the planner sees it.
+    pub(crate) selectivity: f64,
+    /// It gives the order of the sort above the scan.
+    pub(crate) ordered: bool,
+    /// It is looked up once for each row of the relation that the scan is joined to.
+    pub(crate) joined: bool,
+}
+
+/// What the walk down a plan knows of the nodes above.
+#[derive(Clone, Default)]
+struct Above<'p> {
+    sort: Option<Sort<'p>>,
+    limit: Option<f64>,
+    share: f64,
+    times: f64,
+    joins: Vec<Condition>,
+    partner_rows: Option<f64>,
+}
+
+/// The scans of a plan that read more than they should.
+pub(crate) fn scans(root: &Node) -> Vec<Scan<'_>> {
+    let mut found = Vec::new();
+    descend(root, &Above { share: 1.0, times: 1.0, ..Above::default() }, &mut found);
+    found
+}
+
+fn descend<'p>(node: &'p Node, above: &Above<'p>, found: &mut Vec<Scan<'p>>) {
+    if !node.relation.is_empty()
+        && matches!(node.kind.as_str(), "Seq Scan" | "Index Scan" | "Bitmap Heap Scan")
+    {
+        let own = [&node.filter, &node.index_condition].into_iter().flat_map(|text| conditions(text));
+        let of_it = |c: &Condition| c.column.alias == node.alias;
+        found.push(Scan {
+            node,
+            table: (node.schema.clone(), node.relation.clone()),
+            conditions: own.filter(of_it).collect(),
+            joins: above.joins.iter().filter(|c| of_it(c)).cloned().collect(),
+            sort: above.sort.clone().filter(|s| s.keys.iter().all(|k| k.column.alias == node.alias)),
+            times: above.times,
+            share: above.share,
+            partner_rows: above.partner_rows,
+        });
+    }
+    for child in &node.children {
+        descend(child, &below(node, child, above), found);
+    }
+}
+
+/// What is known above `child`, a child of `node`.
+fn below<'p>(node: &'p Node, child: &'p Node, above: &Above<'p>) -> Above<'p> {
+    let fresh = Above { share: 1.0, times: above.times, ..Above::default() };
+    match (child.role.as_str(), node.kind.as_str()) {
+        ("SubPlan", _) => return Above { times: above.times * node.rows.max(1.0), ..fresh },
+        ("InitPlan", _) => return fresh,
+        (_, "Limit") => {
+            let share = (node.total_cost / child.total_cost.max(f64::MIN_POSITIVE)).min(1.0);
+            return Above { limit: Some(node.rows), share: above.share * share, ..above.clone() };
+        }
+        (_, "Sort" | "Incremental Sort") => {
+            let keys: Option<Vec<SortKey>> = node.sort_keys.iter().map(|k| sort_key(k)).collect();
+            let sort = keys.filter(|k| !k.is_empty()).map(|keys| Sort { node, keys, limit: above.limit });
+            return Above { sort, ..above.clone() };
+        }
+        // The order and the limit pass through these; what was joined as well.
+        (_, "Gather" | "Gather Merge" | "LockRows" | "Result" | "Subquery Scan") => return above.clone(),
+        (_, "Hash" | "Materialize" | "Memoize") => {
+            return Above { joins: above.joins.clone(), partner_rows: above.partner_rows, ..fresh };
+        }
+        _ => {}
+    }
+    let conditions: Vec<Condition> = node.join_conditions.iter().flat_map(|text| joins(text)).collect();
+    let other = node
+        .children
+        .iter()
+        .find(|c| !std::ptr::eq(*c, child) && matches!(c.role.as_str(), "Outer" | "Inner"));
+    if node.join_conditions.is_empty() && node.kind != "Nested Loop" {
+        return fresh;
+    }
+    let repeated = node.kind == "Nested Loop" && child.role == "Inner" && child.kind != "Materialize";
+    let times = if repeated { other.map_or(1.0, |o| o.rows.max(1.0)) } else { 1.0 };
+    Above {
+        times: above.times * times,
+        joins: conditions,
+        partner_rows: other.map(|o| o.rows).filter(|_| !repeated),
+        ..fresh
+    }
+}
+
+/// Equalities between columns, read from both sides.
+fn joins(text: &str) -> Vec<Condition> {
+    let mut all = Vec::new();
+    for condition in conditions(text) {
+        if let (Comparison::Equal, Operand::Column(other)) = (condition.comparison, &condition.operand) {
+            all.push(Condition {
+                column: other.clone(),
+                comparison: Comparison::Equal,
+                operand: Operand::Column(condition.column.clone()),
+            });
+            all.push(condition);
+        }
+    }
+    all
+}
+
+impl Scan<'_> {
+    /// The indexes that could serve it, the narrowest first.
+    pub(crate) fn candidates(&self, table: &Table, written: &BTreeSet<String>) -> Vec<Candidate> {
+        if !table.plain || table.blocks < MIN_BLOCKS || !self.is_worth_it(table) {
+            return Vec::new();
+        }
+        let own: Vec<&Condition> = self.conditions.iter().filter(|c| is_lookup(c, table)).collect();
+        let joins: Vec<&Condition> = self.joins.iter().filter(|c| is_lookup(c, table)).collect();
+        let mut all = self.variants(table, &own, false);
+        if !joins.is_empty() && self.partner_rows.is_some() {
+            let both: Vec<&Condition> = joins.into_iter().chain(own.iter().copied()).collect();
+            all.extend(self.variants(table, &both, true));
+        }
+        all.retain(|c| {
+            let known = c.index.keys.iter().all(|k| table.columns.contains_key(&k.name));
+            known && !exists(table, c) && !c.index.keys.iter().any(|k| written.contains(&k.name))
+        });
+        all.sort_by(|a, b| a.index.keys.len().cmp(&b.index.keys.len()).then_with(|| a.index.cmp(&b.index)));
+        all.dedup_by(|a, b| a.index == b.index);
+        all
+    }
+
+    /// A sequential scan, or one by an index whose rows are mostly filtered out again.
+    fn is_worth_it(&self, table: &Table) -> bool {
+        if self.node.kind == "Seq Scan" {
+            return true;
+        }
+        let found: f64 = conditions(&self.node.index_condition).iter().map(|c| share(c, table)).product();
+        !self.node.filter.is_empty() && found * table.rows >= HEAVY_FILTER * self.node.rows.max(1.0)
+    }
+
+    fn variants(&self, table: &Table, lookups: &[&Condition], joined: bool) -> Vec<Candidate> {
+        let mut equal: Vec<&Condition> = lookups.iter().copied().filter(|c| is_equality(c)).collect();
+        // The most selective first: the index also serves statements that ask for it alone.
+        equal.sort_by(|a, b| {
+            share(a, table).total_cmp(&share(b, table)).then_with(|| a.column.name.cmp(&b.column.name))
+        });
+        equal.dedup_by(|a, b| a.column.name == b.column.name);
+        equal.truncate(MAX_COLUMNS);
+        let selectivity: f64 = equal.iter().map(|c| share(c, table)).product();
+        let typical: f64 = equal.iter().map(|c| typical_share(c, table)).product();
+        let keys: Vec<Key> =
+            equal.iter().map(|c| Key { name: c.column.name.clone(), order: String::new() }).collect();
+        let make = |more: Vec<Key>, selectivity: f64, ordered: bool| Candidate {
+            index: NewIndex { table: self.table.clone(), keys: keys.iter().cloned().chain(more).collect() },
+            selectivity,
+            ordered,
+            joined,
+        };
+        let mut all = Vec::new();
+        if !keys.is_empty() && typical <= MAX_EQUALITY_SHARE {
+            all.push(make(Vec::new(), selectivity, false));
+        }
+        let room = MAX_COLUMNS - keys.len();
+        if room == 0 {
+            return all;
+        }
+        if let Some((name, range)) = ranged(lookups, &keys) {
+            all.push(make(vec![Key { name, order: String::new() }], selectivity * range, false));
+        }
+        let lists = equal.iter().any(|c| c.comparison == Comparison::AnyOf);
+        if let Some(sort) = self.sort.as_ref().filter(|_| !lists && !joined) {
+            let wanted: Vec<Key> =
+                sort.keys.iter().map(key).filter(|k| keys.iter().all(|e| e.name != k.name)).collect();
+            let serves = sort.limit.is_some() || !keys.is_empty() && typical <= MAX_EQUALITY_SHARE;
+            if serves && !wanted.is_empty() && wanted.len() <= room {
+                all.push(make(wanted, selectivity, true));
+            }
+        }
+        all
+    }
+}
+
+fn key(sort: &SortKey) -> Key {
+    Key { name: sort.column.name.clone(), order: sort.order.clone() }
+}
+
+/// The first column with a range, and the share that the planner takes it for.
+fn ranged(lookups: &[&Condition], keys: &[Key]) -> Option<(String, f64)> {
+    let range = |c: &&&Condition| matches!(c.comparison, Comparison::Less | Comparison::Greater);
+    let free = |c: &&&Condition| keys.iter().all(|k| k.name != c.column.name);
+    let first = lookups.iter().filter(range).find(free)?;
+    let closed = lookups
+        .iter()
+        .filter(range)
+        .any(|c| c.column.name == first.column.name && c.comparison != first.comparison);
+    Some((first.column.name.clone(), if closed { CLOSED_RANGE } else { OPEN_RANGE }))
+}
+
+fn is_equality(condition: &Condition) -> bool {
+    matches!(condition.comparison, Comparison::Equal | Comparison::AnyOf)
+}
+
+/// A btree can look it up: a comparison of the column itself. A `varchar` cast to `text` is still itself.
+fn is_lookup(condition: &Condition, table: &Table) -> bool {
+    let column = &condition.column;
+    let itself = match column.cast.as_deref() {
+        None => true,
+        Some("text") => table.columns.get(&column.name).is_some_and(|c| c.kind == "character varying"),
+        Some(_) => false,
+    };
+    itself && condition.comparison != Comparison::Other
+}
+
+/// Share of the rows that pass, as the planner sees it.
+pub(crate) fn share(condition: &Condition, table: &Table) -> f64 {
+    let statistics = table.columns.get(&condition.column.name).and_then(|c| c.statistics.as_ref());
+    let one = statistics.map_or(UNKNOWN_EQUALITY, |s| s.equality_planned());
+    match condition.comparison {
+        Comparison::Equal => one,
+        Comparison::AnyOf => (one * list_length(condition)).min(1.0),
+        Comparison::Less | Comparison::Greater => OPEN_RANGE,
+        Comparison::Other => 1.0,
+    }
+}
+
+/// Share of the rows that pass where values are asked for as often as they occur.
+fn typical_share(condition: &Condition, table: &Table) -> f64 {
+    let statistics = table.columns.get(&condition.column.name).and_then(|c| c.statistics.as_ref());
+    // How long the list is does not change whether the column is worth an index.
+    statistics.map_or(UNKNOWN_EQUALITY, |s| s.equality())
+}
+
+fn list_length(condition: &Condition) -> f64 {
+    match &condition.operand {
+        Operand::Parameters(members) if members.len() > 1 => members.len() as f64,
+        _ => LIST_LENGTH,
+    }
+}
+
+/// An index that begins with the candidate's columns is there: those compared by equality in any order. Directions are
+/// not compared, as an index is read both ways.
+fn exists(table: &Table, candidate: &Candidate) -> bool {
+    let keys = &candidate.index.keys;
+    table.indexes.iter().filter(|i| i.usable && i.columns.len() >= keys.len()).any(|index| {
+        let leading = &index.columns[..keys.len()];
+        let same_order = leading.iter().zip(keys).all(|(have, want)| *have == want.name);
+        let same_set = keys.iter().all(|k| leading.contains(&k.name));
+        same_order || same_set && !candidate.ordered
+    })
+}
+
+/// Columns of each table that statements set, with the calls that do so: an index on them makes every such update pay.
+pub(crate) fn written_columns(statements: &[model::Statement]) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut written: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for statement in statements {
+        for (table, column) in assignments(&statement.text) {
+            *written.entry(table).or_default().entry(column).or_default() += statement.calls;
+        }
+    }
+    written
+}
+
+/// Table and column of each `column =` between SET and WHERE of an UPDATE.
+pub(crate) fn assignments(text: &str) -> Vec<(String, String)> {
+    let operation = model::sql::operation_and_tables(text);
+    if operation.verb != "UPDATE" {
+        return Vec::new();
+    }
+    let table = operation.table().rsplit('.').next().unwrap_or_default().to_owned();
+    let all = crate::tokens::tokens(text);
+    let from = all.iter().position(|t| t.is_word("set")).map_or(all.len(), |p| p + 1);
+    let mut depth = 0_usize;
+    let mut found = Vec::new();
+    for (at, token) in all.iter().enumerate().skip(from) {
+        if token.is("(") {
+            depth += 1;
+        } else if token.is(")") {
+            depth = depth.saturating_sub(1);
+        } else if depth == 0
+            && (token.is_word("where") || token.is_word("from") || token.is_word("returning"))
+        {
+            break;
+        } else if depth == 0 && token.is("=") {
+            found.extend(all[at - 1].name().map(|column| (table.clone(), column)));
+        }
+    }
+    found
+}

@@ -1,0 +1,296 @@
+//! Which statements are looked at, and what is told of each: its plan, its tables, and indexes that were tried. It does
+//! not judge: whether an index is worth it is a rule's matter.
+
+use crate::candidates::{scans, written_columns};
+use crate::catalog::{self, Costs, Table, TableName};
+use crate::connect::Database;
+use crate::explain::{Explained, explain, reason};
+use crate::index::NewIndex;
+use crate::repair;
+use crate::tokens::tokens;
+use crate::what_if::{self, Case};
+use model::{Gap, Plan, Statement, sql};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio_postgres::{Client, Error};
+
+const SIGNAL: &str = "plans";
+/// Raw texts beyond this are not read.
+const MAX_TEXTS: i64 = 20_000;
+/// Indexes tried in one call, whatever the method.
+const MAX_INDEXES: usize = 64;
+/// Of the statements one in so many is chosen by its mean time instead of its total.
+const BY_MEAN: usize = 4;
+/// Beyond this share of changed rows the planner's statistics mislead.
+const MAX_STALE_SHARE: f64 = 0.1;
+/// A statement's text in a gap is cut here.
+const MAX_SHOWN: usize = 100;
+
+/// What may be done to find out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Indexes may be built, in transactions that are rolled back, and reads executed with values from the planner's
+    /// statistics. Writers of the table wait meanwhile: for a private copy only.
+    pub may_build: bool,
+    /// So many statements are looked at, at most.
+    pub most: usize,
+}
+
+impl Database {
+    /// Plans of the statements that took most time, in the order of their total time, each with the indexes that would
+    /// lower its cost by a fifth or more. Only looks, unless `may_build`; nothing stays in any case. What could not be
+    /// seen is a gap.
+    pub async fn plans(&self, statements: &[Statement], options: &PlanOptions) -> (Vec<Plan>, Vec<Gap>) {
+        let mut client = self.client.lock().await;
+        let mut gaps = Vec::new();
+        let cases = explained(&mut client, &chosen(statements, options.most), &mut gaps).await;
+        let mut study = Study { cases, tables: BTreeMap::new(), costs: Costs::default(), gaps };
+        if let Err(error) = study.read_tables(&mut client).await {
+            study.lost(&error);
+        }
+        let indexes = study.estimate(statements);
+        if let Err(error) = study.ask_planner(&mut client, &indexes).await {
+            study.lost(&error);
+        }
+        if options.may_build {
+            study.build(&mut client).await;
+        }
+        study.finish()
+    }
+}
+
+/// Reads and writes that find rows, by total time, and some by their mean time.
+fn chosen(statements: &[Statement], most: usize) -> Vec<&Statement> {
+    let mut rest: Vec<&Statement> =
+        statements.iter().filter(|s| s.calls > 0 && is_of_interest(&s.text)).collect();
+    let by = |figure: fn(&Statement) -> f64| {
+        move |a: &&Statement, b: &&Statement| {
+            figure(b).total_cmp(&figure(a)).then_with(|| a.text.cmp(&b.text))
+        }
+    };
+    rest.sort_by(by(|s| s.total_ms));
+    let mut others = rest.split_off(rest.len().min(most - most / BY_MEAN));
+    others.sort_by(by(Statement::mean_ms));
+    others.truncate(most - rest.len());
+    rest.extend(others);
+    rest.sort_by(by(|s| s.total_ms));
+    rest
+}
+
+fn is_of_interest(text: &str) -> bool {
+    let text = repair::inner(text);
+    let operation = sql::operation_and_tables(text);
+    let internal = |t: &String| t.starts_with("pg_") || t.starts_with("information_schema.");
+    let finds_rows = match operation.verb.as_str() {
+        "SELECT" => true,
+        "UPDATE" | "DELETE" => tokens(text).iter().any(|t| t.is_word("where")),
+        _ => false,
+    };
+    finds_rows && !operation.tables.is_empty() && !operation.tables.iter().any(internal)
+}
+
+/// Executable texts by identity: of several, the one that took most time. Without access the identity itself serves.
+async fn raw_texts(client: &Client) -> BTreeMap<String, String> {
+    let look = "SELECT s.query FROM pg_stat_statements(true) s JOIN pg_database d ON d.oid = s.dbid
+                 WHERE d.datname = current_database() AND s.query NOT LIKE '%trimtab_%'
+                 ORDER BY s.total_exec_time DESC, s.query LIMIT $1";
+    let mut texts = BTreeMap::new();
+    for row in client.query(look, &[&MAX_TEXTS]).await.unwrap_or_default() {
+        if let Ok(raw) = row.try_get::<_, String>(0) {
+            texts.entry(sql::normalise(&raw)).or_insert(raw);
+        }
+    }
+    texts
+}
+
+/// The statements with their plans; those that have none are counted in a gap.
+async fn explained<'s>(client: &mut Client, chosen: &[&'s Statement], gaps: &mut Vec<Gap>) -> Vec<Case<'s>> {
+    let raw = if chosen.is_empty() { BTreeMap::new() } else { raw_texts(client).await };
+    let mut cases = Vec::new();
+    let mut failed = Vec::new();
+    for statement in chosen {
+        let text = raw.get(&statement.text).unwrap_or(&statement.text);
+        match explain(client, text).await {
+            Ok(explained) => {
+                let reads_only = reads_only(&explained);
+                cases.push(Case { statement, explained, reads_only, trials: BTreeMap::new() });
+            }
+            Err(reason) => failed.push((statement, reason)),
+        }
+    }
+    if let Some((statement, reason)) = failed.first() {
+        let shown: String = statement.text.chars().take(MAX_SHOWN).collect();
+        gaps.push(Gap::new(
+            SIGNAL,
+            format!(
+                "{} of {} statements could not be explained: first `{shown}`: {reason}",
+                failed.len(),
+                chosen.len()
+            ),
+            "GRANT SELECT on their tables to the role that Trimtab connects as, and USAGE on their schemas",
+        ));
+    }
+    cases
+}
+
+/// A plan without writes or row locks.
+fn reads_only(explained: &Explained) -> bool {
+    !explained.root.walk().iter().any(|n| n.kind == "ModifyTable" || n.kind == "LockRows")
+}
+
+struct Study<'s> {
+    cases: Vec<Case<'s>>,
+    tables: BTreeMap<TableName, Table>,
+    costs: Costs,
+    gaps: Vec<Gap>,
+}
+
+impl Study<'_> {
+    fn lost(&mut self, error: &Error) {
+        let hint = "check the connection and the rights of the role that Trimtab connects as";
+        self.gaps.push(Gap::new(SIGNAL, format!("indexes could not be tried: {}", reason(error)), hint));
+    }
+
+    async fn read_tables(&mut self, client: &mut Client) -> Result<(), Error> {
+        if self.cases.is_empty() {
+            return Ok(());
+        }
+        self.costs = catalog::costs(client).await?;
+        let names: BTreeSet<TableName> = self
+            .cases
+            .iter()
+            .flat_map(|c| c.explained.root.walk())
+            .filter(|n| !n.relation.is_empty() && n.schema != "pg_catalog")
+            .map(|n| (n.schema.clone(), n.relation.clone()))
+            .collect();
+        for name in names {
+            if let Some(table) = catalog::table(client, &name).await? {
+                self.tables.insert(name, table);
+            }
+        }
+        Ok(())
+    }
+
+    /// Estimates every candidate for the statement that it comes from.
+    fn estimate(&mut self, statements: &[Statement]) -> Vec<NewIndex> {
+        let written = written_columns(statements);
+        let mut indexes = BTreeSet::new();
+        let mut stale = BTreeSet::new();
+        for case in &mut self.cases {
+            let root = case.explained.root.clone();
+            for scan in scans(&root) {
+                let Some(table) = self.tables.get(&scan.table) else { continue };
+                let kept_out = written_often(&written, &table.name, case.statement);
+                for candidate in scan.candidates(table, &kept_out) {
+                    what_if::estimated(case, &scan, &candidate, table, &self.costs);
+                    indexes.insert(candidate.index);
+                    if table.stale_share > MAX_STALE_SHARE {
+                        stale.insert(table.name.clone());
+                    }
+                }
+            }
+        }
+        if !stale.is_empty() {
+            let names: Vec<String> = stale.into_iter().collect();
+            self.gaps.push(Gap::new(
+                SIGNAL,
+                format!("the planner's statistics are stale for {}: costs may mislead", names.join(", ")),
+                "run ANALYZE on them and measure again",
+            ));
+        }
+        indexes.into_iter().take(MAX_INDEXES).collect()
+    }
+
+    async fn ask_planner(&mut self, client: &mut Client, indexes: &[NewIndex]) -> Result<(), Error> {
+        if indexes.is_empty() {
+            return Ok(());
+        }
+        match what_if::hypopg(client).await {
+            Some(schema) => what_if::hypothetical(client, &schema, &mut self.cases, indexes).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn build(&mut self, client: &mut Client) {
+        let left_out = what_if::executed(client, &mut self.cases, &self.tables).await;
+        if let Some(reason) = left_out.reason {
+            self.gaps.push(Gap::new(
+                SIGNAL,
+                format!(
+                    "{} of {} candidate indexes were not built: {reason}",
+                    left_out.wanted - left_out.built,
+                    left_out.wanted
+                ),
+                "apply the first and measure again: the others come up then",
+            ));
+        }
+    }
+
+    fn finish(self) -> (Vec<Plan>, Vec<Gap>) {
+        let tables = |case: &Case<'_>| {
+            let touched = self.tables.iter().filter(|(name, _)| case.touches(name));
+            touched.map(|(_, table)| table.figures(0.0)).collect()
+        };
+        let plan = |case: &Case<'_>| Plan {
+            statement: case.statement.text.clone(),
+            root: case.explained.root.model(),
+            tables: tables(case),
+            what_ifs: case.what_ifs(),
+        };
+        (self.cases.iter().map(plan).collect(), self.gaps)
+    }
+}
+
+/// Columns that updates set as often as the statement is called, or that it sets itself: an index on them would make each
+/// of these updates write it.
+fn written_often(
+    written: &BTreeMap<String, BTreeMap<String, u64>>,
+    table: &str,
+    statement: &Statement,
+) -> BTreeSet<String> {
+    let columns = written.get(table).into_iter().flatten();
+    columns.filter(|(_, calls)| **calls >= statement.calls).map(|(name, _)| name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{chosen, is_of_interest};
+    use model::Statement;
+
+    fn statement(text: &str, calls: u64, total_ms: f64) -> Statement {
+        Statement { text: text.to_owned(), calls, total_ms, ..Statement::default() }
+    }
+
+    #[test]
+    fn only_what_finds_rows_is_looked_at() {
+        for text in [
+            "SELECT * FROM t WHERE a = $1",
+            "WITH x AS (SELECT 1) SELECT * FROM t, x",
+            "UPDATE t SET a = $1 WHERE b = $2",
+            "DELETE FROM t WHERE b = $1",
+            "DECLARE c CURSOR FOR SELECT * FROM t",
+        ] {
+            assert!(is_of_interest(text), "{text}");
+        }
+        for text in [
+            "INSERT INTO t VALUES ($1)",
+            "UPDATE t SET a = $1",
+            "SELECT 1",
+            "SELECT * FROM pg_class",
+            "BEGIN",
+            "CREATE INDEX ON t (a)",
+            "",
+        ] {
+            assert!(!is_of_interest(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rare_slow_statement_is_among_the_chosen() {
+        let mut all: Vec<Statement> =
+            (0..9).map(|i| statement(&format!("SELECT {i} FROM t"), 1000, 100.0 + f64::from(i))).collect();
+        all.push(statement("SELECT slow FROM t", 1, 50.0));
+        let texts: Vec<&str> = chosen(&all, 4).iter().map(|s| s.text.as_str()).collect();
+        assert_eq!(texts, ["SELECT 8 FROM t", "SELECT 7 FROM t", "SELECT 6 FROM t", "SELECT slow FROM t"]);
+        assert!(chosen(&all, 0).is_empty());
+    }
+}
