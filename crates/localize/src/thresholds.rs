@@ -54,6 +54,8 @@ pub struct Thresholds {
     pub repeated_subtree_calls: u32,
     /// Redundant: same template and same parameters within a request.
     pub redundant_calls: u32,
+    /// Equal calls that lie further apart than this, milliseconds, with nothing between them, are a poller's.
+    pub polling_gap_ms: f64,
     /// Uncached read: share of calls that repeat an earlier key within the time to live.
     pub cache_hit_ratio: f64,
     /// Uncached read: share of the critical path that the reads hold.
@@ -120,6 +122,8 @@ pub struct Thresholds {
     pub enqueue_ms: f64,
     /// Unbatched writes: writes of one shape over all requests, per second.
     pub unbatched_writes_per_s: f64,
+    /// Unbatched writes: share of the critical path that the one row of a request holds.
+    pub unbatched_path_share: f64,
 
     /// A CPU (host or container limit) is saturated from this utilization on.
     pub cpu_saturated: f64,
@@ -167,6 +171,7 @@ impl Default for Thresholds {
             batch_gap_saved: 0.5,
             repeated_subtree_calls: 3,
             redundant_calls: 2,
+            polling_gap_ms: 10.0,
             cache_hit_ratio: 0.3,
             cache_path_share: 0.10,
             cache_write_share: 0.1,
@@ -200,6 +205,7 @@ impl Default for Thresholds {
             deferrable_share: 0.10,
             enqueue_ms: 0.5,
             unbatched_writes_per_s: 10.0,
+            unbatched_path_share: 0.3,
             cpu_saturated: 0.8,
             load_model_from: 0.7,
             load_model_cap: 0.98,

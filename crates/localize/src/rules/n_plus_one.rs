@@ -36,7 +36,7 @@ fn on_shape(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<Candidate> 
     let often = share >= t.n_plus_one_trace_share || (driver.is_some() && share >= t.n_plus_one_driven_share);
     let distinct = distinct_parameters(facts, shape);
     let equal = distinct.is_some_and(|d| d < calls);
-    (often && !equal && !is_job(facts, shape)).then(|| candidate(facts, id, driver, distinct))
+    (often && !equal && !batch::is_job(facts, shape)).then(|| candidate(facts, id, driver, distinct))
 }
 
 fn can_be_one(facts: &Facts<'_>, shape: &Shape) -> bool {
@@ -46,27 +46,12 @@ fn can_be_one(facts: &Facts<'_>, shape: &Shape) -> bool {
         (Class::Cache, _) => shape.overlap_share < 0.5,
         (class, _) => matches!(class, Class::Db | Class::Http | Class::Rpc),
     };
-    kind && !is_retried(shape) && !is_pipeline(facts, shape)
+    kind && !is_retried(shape) && !batch::is_batched(facts, shape)
 }
 
 /// Most calls failed: they are tries of one call.
 fn is_retried(shape: &Shape) -> bool {
     shape.errors * 2 >= shape.calls
-}
-
-fn is_pipeline(facts: &Facts<'_>, shape: &Shape) -> bool {
-    let group = shape.groups.iter().max_by_key(|g| g.calls());
-    let first = group.and_then(|g| facts.nodes(g).first());
-    first.and_then(|n| facts.call(*n).batch()).is_some_and(|commands| commands >= 2.0)
-}
-
-/// A root that answers nobody, and works through more than a request would.
-fn is_job(facts: &Facts<'_>, shape: &Shape) -> bool {
-    let t = facts.thresholds;
-    let endpoint = facts.endpoint_of(shape);
-    let mean_ns = endpoint.root_ns as f64 / endpoint.trees.len().max(1) as f64;
-    let long = mean_ns >= t.job_s * 1e9 || shape.calls_max >= t.job_calls as usize;
-    matches!(endpoint.class, Class::Internal | Class::Messaging) && long
 }
 
 /// Median number of distinct parameters in the groups that are large; `None` where they are not known.

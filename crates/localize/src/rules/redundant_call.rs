@@ -1,104 +1,200 @@
-//! `redundant_call`: one request asks the same thing twice.
+//! `redundant_call`: one request asks the same thing twice, from whatever places in the code.
 
-use super::{Candidate, Fix, Rule, Signal, only_reads};
+use super::patterns::effect::{Effect, effect, subjects, summary};
+use super::patterns::nodes;
+use super::{Candidate, Fix, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::shape::{Group, Shape, ShapeId};
-use crate::simulate::{Cost, Transform};
-use crate::tree::NodeId;
+use crate::shape::{EndpointId, NO_SHAPE, Shape, ShapeId};
+use crate::tree::{NodeId, TreeId};
 use hashbrown::HashSet;
-use model::{Grade, Remedy, RemedyKind};
-use std::sync::Arc;
+use model::{Grade, Remedy, RemedyKind, Sym};
+use std::collections::BTreeMap;
 
 pub(super) const RULE: Rule = Rule {
     name: "redundant_call",
     needs: &[Signal::Traces],
     why: "The answer was already there; each repetition pays the round trip again.",
-    how: "Two or more reads of one template with equal, known parameters within one handling of a request, none of them after a failure or after a write to the same table, in half of the requests that make the call.",
-    predicts: "All but the first of each are gone.",
+    how: "Two or more reads of one template with equal, known parameters within one handling of a request, in half of the requests that make the call. None of them after a failure, after a write to the same table or path, or as one of a poller's tries.",
+    predicts: "All but the first of each are gone, with the connections that served nothing else.",
     run,
 };
 
+/// Calls that could answer for each other.
+type Kind = (EndpointId, Sym, Class, Sym);
+
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
-    facts
-        .shapes()
-        .filter(|(_, shape)| is_read(facts, shape) && shape.params_known > 0)
-        .filter_map(|(id, shape)| {
-            let groups: Vec<(&Group, Vec<NodeId>)> = shape
-                .groups
-                .iter()
-                .map(|g| (g, repeated(facts, shape, g)))
-                .filter(|(_, nodes)| {
-                    nodes.len() + 1 >= facts.thresholds.redundant_calls as usize && !nodes.is_empty()
-                })
-                .collect();
-            let often =
-                groups.len() as f64 >= shape.groups.len() as f64 * facts.thresholds.n_plus_one_trace_share;
-            (often && !groups.is_empty()).then(|| candidate(facts, id, shape, &groups))
-        })
-        .collect()
+    let mut kinds: BTreeMap<Kind, Vec<ShapeId>> = BTreeMap::new();
+    for (id, shape) in facts.shapes().filter(|(_, s)| s.params_known > 1 && is_read(facts, s)) {
+        kinds.entry((shape.endpoint, shape.service, shape.class, shape.template)).or_default().push(id);
+    }
+    let asked_twice = |shapes: &Vec<ShapeId>| {
+        let calls =
+            shapes.len() > 1 || facts.shape(shapes[0]).calls_max >= facts.thresholds.redundant_calls as usize;
+        calls.then(|| of_kind(facts, shapes)).flatten()
+    };
+    kinds.values().filter_map(asked_twice).collect()
 }
 
 fn is_read(facts: &Facts<'_>, shape: &Shape) -> bool {
-    let name = facts.name(shape.template);
-    match shape.class {
-        Class::Db | Class::Cache => only_reads(name),
-        Class::Http => name.starts_with("GET "),
+    let kind = match shape.class {
+        // `SELECT 1` asks whether the connection lives.
+        Class::Db => !subjects(Class::Db, facts.name(shape.template)).is_empty(),
+        Class::Cache | Class::Http => true,
         _ => false,
-    }
+    };
+    kind && effect(facts, shape) == Effect::Read
 }
 
-/// Calls of a group that repeat an earlier one.
-fn repeated(facts: &Facts<'_>, shape: &Shape, group: &Group) -> Vec<NodeId> {
-    if shape.class == Class::Db && writes_to_the_same(facts, shape, group) {
-        return Vec::new();
-    }
-    let mut seen: HashSet<u64> = HashSet::new();
-    let mut again = Vec::new();
-    for node in facts.nodes(group) {
-        let call = facts.call(*node);
-        let Some(params) = call.params() else { continue };
-        if call.error {
-            seen.remove(&params);
-        } else if !seen.insert(params) {
-            again.push(*node);
+/// One call: sorted so that those that could answer for each other stand together, in order of time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked {
+    tree: TreeId,
+    entry: NodeId,
+    params: u64,
+    start_ns: i64,
+    node: NodeId,
+}
+
+/// What is asked again, over all requests.
+#[derive(Default)]
+struct Found {
+    again: HashSet<NodeId>,
+    trees: Vec<TreeId>,
+    /// Calls with equal parameters, by request that has any.
+    counts: Vec<usize>,
+}
+
+fn of_kind(facts: &Facts<'_>, shapes: &[ShapeId]) -> Option<Candidate> {
+    let asked = asked(facts, shapes);
+    let writers = writers(facts, facts.shape(shapes[0]));
+    let mut found = Found::default();
+    for same in asked.chunk_by(|a, b| (a.tree, a.entry, a.params) == (b.tree, b.entry, b.params)) {
+        let again = again(facts, same, &writers);
+        if again.len() + 1 >= facts.thresholds.redundant_calls as usize {
+            found.counts.push(again.len() + 1);
+            found.trees.push(same[0].tree);
+            found.again.extend(again);
         }
     }
-    again
+    found.trees.dedup();
+    let mut all: Vec<TreeId> = asked.iter().map(|a| a.tree).collect();
+    all.dedup();
+    let often = found.trees.len() as f64 >= all.len() as f64 * facts.thresholds.n_plus_one_trace_share;
+    (often && !found.again.is_empty()).then(|| candidate(facts, found))
 }
 
-fn writes_to_the_same(facts: &Facts<'_>, shape: &Shape, group: &Group) -> bool {
-    let tables = model::sql::operation_and_tables(facts.name(shape.template)).tables;
-    let tree = &facts.forest.trees[group.tree as usize];
-    (tree.root..tree.end).map(|n| facts.call(n)).filter(|c| c.class == Class::Db).any(|call| {
-        let name = facts.name(call.template);
-        !only_reads(name) && model::sql::operation_and_tables(name).tables.iter().any(|t| tables.contains(t))
+fn asked(facts: &Facts<'_>, shapes: &[ShapeId]) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for group in shapes.iter().flat_map(|id| &facts.shape(*id).groups) {
+        for &node in facts.nodes(group) {
+            if let Some(params) = facts.call(node).params() {
+                let start_ns = facts.node(node).start_ns;
+                asked.push(Asked { tree: group.tree, entry: group.entry, params, start_ns, node });
+            }
+        }
+    }
+    asked.sort_unstable();
+    asked
+}
+
+/// Shapes of the endpoint that write to what is read.
+fn writers(facts: &Facts<'_>, read: &Shape) -> Vec<ShapeId> {
+    let about = subjects(read.class, facts.name(read.template));
+    let writes = |shape: &Shape| {
+        let same = || subjects(shape.class, facts.name(shape.template)).iter().any(|s| about.contains(s));
+        shape.endpoint == read.endpoint
+            && shape.class == read.class
+            && effect(facts, shape) == Effect::Write
+            // Which key of a cache a command writes is not looked at: any may be the one.
+            && (read.class == Class::Cache || same())
+    };
+    facts.shapes().filter(|(_, s)| writes(s)).map(|(id, _)| id).collect()
+}
+
+/// The calls whose answer an earlier one had given.
+fn again(facts: &Facts<'_>, same: &[Asked], writers: &[ShapeId]) -> Vec<NodeId> {
+    let mut out = Vec::new();
+    let mut answered: Option<NodeId> = None;
+    for asked in same {
+        let failed = facts.call(asked.node).error;
+        match answered {
+            Some(first) if !written_between(facts, asked.tree, first, asked.node, writers) => {
+                if !failed {
+                    out.push(asked.node);
+                }
+            }
+            _ => answered = (!failed).then_some(asked.node),
+        }
+    }
+    if is_polling(facts, same) { Vec::new() } else { out }
+}
+
+fn written_between(
+    facts: &Facts<'_>,
+    tree: TreeId,
+    first: NodeId,
+    then: NodeId,
+    writers: &[ShapeId],
+) -> bool {
+    let (from, to) = (facts.node(first).start_ns, facts.node(then).start_ns);
+    writers.iter().any(|writer| {
+        let groups = &facts.shape(*writer).groups;
+        let at = groups.partition_point(|g| g.tree < tree);
+        let here = groups[at..].iter().take_while(|g| g.tree == tree);
+        here.flat_map(|g| facts.nodes(g)).any(|n| (from..to).contains(&facts.node(*n).start_ns))
     })
 }
 
-fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, groups: &[(&Group, Vec<NodeId>)]) -> Candidate {
-    let again: usize = groups.iter().map(|(_, nodes)| nodes.len()).sum();
-    let per_request = again as f64 / groups.len().max(1) as f64;
-    let template = facts.name(shape.template);
-    let mut candidate = Candidate::on_shape(
-        facts,
-        id,
-        format!("{per_request:.1} repeated calls with equal parameters per request: {template}"),
-    );
-    candidate.trees = groups.iter().map(|(g, _)| g.tree).collect();
-    candidate.trees.dedup();
+/// Three calls or more with nothing but waiting between them: it is looked whether something has happened yet.
+fn is_polling(facts: &Facts<'_>, same: &[Asked]) -> bool {
+    let pause_ns = facts.thresholds.polling_gap_ms * 1e6;
+    let waits = |pair: &[Asked]| {
+        let (a, b) = (facts.node(pair[0].node), facts.node(pair[1].node));
+        let gap = (b.start_ns - a.end_ns) as f64;
+        a.parent == b.parent && a.subtree_end == pair[1].node && gap >= pause_ns.max(a.duration_ns() as f64)
+    };
+    same.len() > 2 && same.windows(2).all(waits)
+}
+
+fn candidate(facts: &Facts<'_>, mut found: Found) -> Candidate {
+    let mut by_shape: BTreeMap<ShapeId, usize> = BTreeMap::new();
+    for node in &found.again {
+        *by_shape.entry(facts.shapes.of_node[*node as usize]).or_default() += 1;
+    }
+    let main = by_shape.iter().max_by_key(|(id, calls)| (**calls, std::cmp::Reverse(**id)));
+    let id = main.map_or(NO_SHAPE, |(id, _)| *id);
+    let shape = facts.shape(id);
+    found.counts.sort_unstable();
+    let count = found.counts[found.counts.len() / 2];
+    let name = facts.load.name(shape.endpoint);
+    let title = format!("{count} x {} with equal parameters per {name}", summary(facts, id));
+    let mut candidate = Candidate::on_shape(facts, id, title);
+    let again = found.again.len();
+    candidate.calls_per_request = Some(count as f64);
+    let with_below =
+        |n: &NodeId| (*n..facts.node(*n).subtree_end).map(|at| facts.critical.path_ns[at as usize]);
+    let path_ns: i64 = found.again.iter().flat_map(with_below).sum();
+    let root_ns = facts.endpoint_of(shape).root_ns.max(1);
+    candidate.share_of_critical_path = Some(path_ns as f64 / root_ns as f64);
     candidate.lines = vec![
         format!(
-            "in {} of {} requests the same parameters are asked for again",
-            groups.len(),
-            shape.groups.len()
+            "{again} calls in {} requests were given the same parameters as one before them in the same request",
+            found.trees.len()
         ),
-        format!("each call takes {:.2} ms at the median", shape.duration_p50_ns / 1e6),
+        format!(
+            "a call takes {:.2} ms at the median; nothing was written to the same in between",
+            shape.duration_p50_ns / 1e6
+        ),
     ];
-    let gone: Arc<HashSet<NodeId>> =
-        Arc::new(groups.iter().flat_map(|(_, nodes)| nodes.iter().copied()).collect());
-    let cost = Cost::Each(Arc::new(move |case| if gone.contains(&case.node) { 0.0 } else { case.ns }));
-    let fix = vec![Transform::Duration { of: id, to: cost }];
+    if by_shape.len() > 1 {
+        candidate.lines.push(format!("they come from {} places in the code", by_shape.len()));
+    }
+    candidate.trees = found.trees;
+    let mut gone = found.again;
+    let connections = nodes::serving(facts, &gone);
+    gone.extend(connections.into_iter().filter(|n| facts.shapes.of_node[*n as usize] != NO_SHAPE));
+    let fix = nodes::take(facts, gone, 0.0);
     candidate.fix = Some(Fix {
         point: fix.clone(),
         least: fix.clone(),
@@ -120,69 +216,98 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, groups: &[(&Group, V
 #[cfg(test)]
 mod tests {
     use crate::testing::{check_rule, drawn};
-    use expect_test::expect;
+    use expect_test::{Expect, expect};
+
+    fn check(drawing: &str, expected: &Expect) {
+        check_rule("redundant_call", &drawn(drawing), expected);
+    }
 
     #[test]
     fn the_same_user_read_three_times_is_one_finding() {
-        check_rule(
-            "redundant_call",
-            &drawn(
-                r#"
+        check(
+            r#"
             repeat 20
             api server "GET /me" 0..60
               api db "SELECT * FROM users WHERE id = $1" 5..15 x3 gap 2 db.query.parameter.0=7
             "#,
-            ),
             &expect![[r#"
-                redundant_call GET /me | 2.0 repeated calls with equal parameters per request: SELECT * FROM users WHERE id = $1 | p95 60.0 -> 40.0 (40.0..40.0) B
+                redundant_call GET /me | 3 x SELECT ... FROM users with equal parameters per GET /me | p95 60.0 -> 40.0 (40.0..40.0) B
             "#]],
         );
     }
 
     #[test]
-    fn other_parameters_are_none() {
-        check_rule(
-            "redundant_call",
-            &drawn(
-                r#"
+    fn middleware_and_handler_that_ask_the_same_are_one_finding() {
+        check(
+            r#"
+            repeat 20
+            api server "GET /me" 0..60
+              api internal "auth" 1..20
+                api db "SELECT * FROM users WHERE id = 7" 5..15
+              api internal "handler" 21..60
+                api client "pool.acquire" 22..24
+                api db "SELECT * FROM users WHERE id = 7" 25..45
+            "#,
+            &expect![[r#"
+                redundant_call GET /me | 2 x SELECT ... FROM users with equal parameters per GET /me | p95 60.0 -> 38.0 (38.0..38.0) B
+            "#]],
+        );
+    }
+
+    #[test]
+    fn other_or_unknown_parameters_are_none() {
+        check(
+            r#"
             repeat 20
             api server "GET /me" 0..60
               api db "SELECT * FROM users WHERE id = $1" 5..15 x3 gap 2 db.query.parameter.0={n}
-            "#,
-            ),
-            &expect![[""]],
-        );
-    }
 
-    #[test]
-    fn unknown_parameters_are_not_taken_for_equal() {
-        check_rule(
-            "redundant_call",
-            &drawn(
-                r#"
             repeat 20
-            api server "GET /me" 0..60
+            api server "GET /you" 0..60
               api db "SELECT * FROM users WHERE id = $1" 5..15 x3 gap 2
             "#,
-            ),
             &expect![[""]],
         );
     }
 
     #[test]
-    fn a_read_after_a_write_is_none() {
-        check_rule(
-            "redundant_call",
-            &drawn(
-                r#"
+    fn reads_after_writes_retries_polls_locks_and_pings_are_none() {
+        check(
+            r#"
             repeat 20
             api server "PUT /me" 0..60
               api db "SELECT * FROM users WHERE id = $1" 5..15 db.query.parameter.0=7
               api db "UPDATE users SET name = $1 WHERE id = $2" 16..26
               api db "SELECT * FROM users WHERE id = $1" 27..37 db.query.parameter.0=7
+
+            repeat 20
+            api server "GET /flaky" 0..60
+              api http "GET http://x/a" 5..15 x3 gap 2 status=error
+              api http "GET http://x/a" 45..55
+
+            repeat 20
+            api server "GET /poll" 0..200
+              api http "GET http://jobs/job/7" 5..10 x4 gap 40
+
+            repeat 20
+            api server "POST /lock" 0..60
+              api db "SELECT * FROM users WHERE id = 7 FOR UPDATE" 5..15 x3 gap 2
+
+            repeat 20
+            api server "GET /ping" 0..60
+              api db "SELECT 1" 5..15 x3 gap 2
             "#,
-            ),
             &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn without_traces_the_rule_does_not_run() {
+        check(
+            "",
+            &expect![[r#"
+            not run: redundant_call (traces)
+        "#]],
         );
     }
 }

@@ -88,3 +88,19 @@ fn brackets(facts: &Facts<'_>, id: ShapeId) -> Vec<ShapeId> {
     };
     facts.shapes.children(parent).filter(|c| *c != id && comes_with(facts.shape(*c))).collect()
 }
+
+/// Whether each call carries many commands already: a pipeline, a batch of statements.
+pub(in crate::rules) fn is_batched(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let group = shape.groups.iter().max_by_key(|g| g.calls());
+    let first = group.and_then(|g| facts.nodes(g).first());
+    first.and_then(|n| facts.call(*n).batch()).is_some_and(|commands| commands >= 2.0)
+}
+
+/// A root that answers nobody, and works through more than a request would.
+pub(in crate::rules) fn is_job(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let t = facts.thresholds;
+    let endpoint = facts.endpoint_of(shape);
+    let mean_ns = endpoint.root_ns as f64 / endpoint.trees.len().max(1) as f64;
+    let long = mean_ns >= t.job_s * 1e9 || shape.calls_max >= t.job_calls as usize;
+    matches!(endpoint.class, Class::Internal | Class::Messaging) && long
+}
