@@ -108,7 +108,7 @@ impl Running {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // An error means that the group is gone, which is what we want.
-            drop(kill_process_group(pid, signal));
+            let _gone_already = kill_process_group(pid, signal);
         }
     }
 }

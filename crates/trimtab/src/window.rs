@@ -1,7 +1,16 @@
 //! Cuts what was received down to one window of time: whole traces, whole cells. Pure.
 
-use model::{LatencyCell, MetricSeries, RequestSample, SpanTable};
+use model::{LatencyCell, MetricSeries, Recording, RequestSample, SpanTable};
 use std::collections::HashMap;
+
+/// Leaves the warm-up's traces and those of other callers before and after it out of a recording as it is on disk. An
+/// unfinished one has no window and stays whole.
+pub fn cut_to_window(recording: &mut Recording) {
+    let (start_ns, end_ns) = (recording.run.start_ns, recording.run.end_ns);
+    if start_ns < end_ns {
+        recording.spans = traces_within(&recording.spans, start_ns, end_ns);
+    }
+}
 
 /// The traces that began within `from_ns..to_ns` (Unix nanoseconds), each with all its spans.
 #[must_use]
@@ -63,6 +72,18 @@ mod tests {
         let cut = traces_within(&spans, second, second + 1);
         assert_eq!(cut.len(), 2);
         assert_eq!(cut.trace_ids[0], spans.trace_ids[2]);
+    }
+
+    #[test]
+    fn a_recording_without_a_window_stays_whole() {
+        let spans = fixture::spans("repeat 3\napi server \"GET /\" 0..90\n").expect("a drawing");
+        let second_ns = spans.starts_ns[1];
+        let mut recording = Recording { spans, ..Recording::default() };
+        cut_to_window(&mut recording);
+        assert_eq!(recording.spans.len(), 3);
+        (recording.run.start_ns, recording.run.end_ns) = (second_ns, second_ns + 1);
+        cut_to_window(&mut recording);
+        assert_eq!(recording.spans.len(), 1);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::{Answer, Setting};
 use crate::args::InitArgs;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,10 +76,7 @@ fn settings(url: &str, operations: &[(String, String)], prometheus: bool) -> Str
     let operations = if operations.is_empty() { &fallback[..] } else { operations };
     let mut text =
         String::from("# Goals: p50 to p99.9, mean, errors, rate, cpu. `*` is every endpoint.\ngoals = [\n");
-    let line = |text: &mut String, args: std::fmt::Arguments<'_>| {
-        // Writing to a string cannot fail.
-        drop(text.write_fmt(args));
-    };
+    let line = |text: &mut String, args: std::fmt::Arguments<'_>| text.push_str(&args.to_string());
     for (name, _) in operations {
         line(&mut text, format_args!("    {},\n", quoted(&format!("p95({name}) < 250 ms"))));
     }

@@ -14,9 +14,12 @@ use crate::args::{Cli, Command, Common, LoadOverrides};
 use crate::journal::Journal;
 use crate::output::Output;
 use crate::settings::{Environment, Settings};
+use crate::window;
 use anyhow::{Context, Result};
+use model::Recording;
 use net::Shutdown;
 use std::future::Future;
+use std::path::Path;
 
 /// The answer of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,13 @@ impl Setting {
     pub(crate) fn journal(&self) -> Journal {
         Journal::beside(&self.common.config)
     }
+}
+
+/// A recording as it is judged: what its window holds. On disk there is the warm-up too.
+fn read_recording(folder: &Path) -> Result<Recording> {
+    let mut recording = recording::read(folder)?;
+    window::cut_to_window(&mut recording);
+    Ok(recording)
 }
 
 /// Runs a command to its answer.

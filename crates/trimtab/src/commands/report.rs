@@ -14,7 +14,7 @@ pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
         Some(folder) => folder.clone(),
         None => journal.last_recording().context("no recording yet; `trimtab measure` makes one")?,
     };
-    let recording = recording::read(&folder)?;
+    let recording = super::read_recording(&folder)?;
     let goals: Vec<model::Goal> = recording.run.goals.iter().filter_map(|g| g.parse().ok()).collect();
     let diagnosis = cycle::diagnose(&recording, &goals, &journal);
     let (steps, unreadable) = journal.steps()?;

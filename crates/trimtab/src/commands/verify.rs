@@ -7,14 +7,13 @@ use crate::session::{self, Session};
 use crate::trials::one_after_the_other;
 use anyhow::{Context, Result, bail};
 use model::{Change, ChangeKind, Design, Judgement, Recording, Trial, Verdict};
-use std::path::Path;
 
 pub(super) async fn run(setting: &Setting, args: &VerifyArgs) -> Result<Answer> {
     if !(0.0..1.0).contains(&args.tolerance) || args.tolerance <= 0.0 {
         bail!("--tolerance is {}, expected a share between 0 and 1", args.tolerance);
     }
     let (before, after) = match args.recordings.as_slice() {
-        [before, after] => (read(before)?, read(after)?),
+        [before, after] => (super::read_recording(before)?, super::read_recording(after)?),
         [] => measured(setting, args).await?,
         _ => bail!("give two recordings, the older first, or none"),
     };
@@ -37,10 +36,6 @@ pub(super) async fn run(setting: &Setting, args: &VerifyArgs) -> Result<Answer> 
     })
 }
 
-fn read(folder: &Path) -> Result<Recording> {
-    recording::read(folder)
-}
-
 /// The last recording, or for `--aa` a fresh one, and one that is measured now.
 async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<(Recording, Recording)> {
     let settings = setting.settings(&args.load)?;
@@ -55,7 +50,7 @@ async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<(Recording, Re
         let folder = journal
             .last_recording()
             .context("no recording to compare with; `trimtab measure` before the change makes one")?;
-        read(&folder)?
+        super::read_recording(&folder)?
     };
     let folder = journal.new_recording(&clock::stamp(clock::now_ns()))?;
     let after = session.measure(&folder, "measuring").await?;
