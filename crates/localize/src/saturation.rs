@@ -108,6 +108,16 @@ impl Saturation {
         limits.chain(self.host_cpu).max_by(f64::total_cmp)
     }
 
+    /// Cores in use by processes that nobody watches, where the host is full and the watched ones, the service among
+    /// them, hold less than [`Thresholds::busy_share`] of what is in use.
+    #[must_use]
+    pub fn cores_of_others(&self, thresholds: &Thresholds) -> Option<f64> {
+        let used = self.host_cpu.filter(|u| *u >= thresholds.cpu_saturated)? * self.cpus;
+        self.roles.get("service")?.cores?;
+        let watched: f64 = self.roles.values().chain(self.services.values()).filter_map(|u| u.cores).sum();
+        (watched < used * thresholds.busy_share).then_some(used - watched)
+    }
+
     #[must_use]
     pub fn is_cpu_full(&self, thresholds: &Thresholds) -> bool {
         self.cpu().is_some_and(|u| u >= thresholds.cpu_saturated)

@@ -40,23 +40,26 @@ fn candidate(facts: &Facts<'_>, root: ShapeId, busy: f64) -> Candidate {
             .cpu_pressure
             .map(|p| format!("{:.0} % of the time some task was ready and waited for a CPU", p * 100.0)),
     );
-    let cores = facts.saturation.cpus;
-    let stretch = |rho: f64| 1.0 / (1.0 - rho.min(t.load_model_cap).powf(cores));
-    let factor = stretch(busy / 2.0) / stretch(busy);
-    // Not a fix of the requests themselves, so nothing is re-simulated: what the model says is evidence.
-    candidate.lines.push(format!(
-        "with twice the CPU, requests that are all CPU work would take {factor:.2} times as long"
-    ));
-    candidate.remedies = vec![Remedy {
-        kind: RemedyKind::Configuration,
-        text: "mend what uses the most CPU (see the findings on that endpoint), or add CPUs, workers or replicas; do not judge single spans before"
-            .to_owned(),
-        patch: None,
-        undo: None,
-    }];
+    let text = if let Some(others) = facts.saturation.cores_of_others(t) {
+        candidate.lines.push(format!("programs that are not watched use {others:.2} cores"));
+        "end what else runs on this machine, or measure on a quiet one; if it is a part of the service, have it watched"
+    } else {
+        candidate.lines.push(twice_the_cpu(facts, busy));
+        "mend what uses the most CPU (see the findings on that endpoint), or add CPUs, workers or replicas; do not judge single spans before"
+    };
+    let text = text.to_owned();
+    candidate.remedies = vec![Remedy { kind: RemedyKind::Configuration, text, patch: None, undo: None }];
     candidate.confidence = 0.8;
     candidate.severity = Some(Severity::Warning);
     candidate
+}
+
+/// Not a fix of the requests themselves, so nothing is re-simulated: what the model says is evidence.
+fn twice_the_cpu(facts: &Facts<'_>, busy: f64) -> String {
+    let cores = facts.saturation.cpus;
+    let stretch = |rho: f64| 1.0 / (1.0 - rho.min(facts.thresholds.load_model_cap).powf(cores));
+    let factor = stretch(busy / 2.0) / stretch(busy);
+    format!("with twice the CPU, requests that are all CPU work would take {factor:.2} times as long")
 }
 
 fn who_uses_it(facts: &Facts<'_>) -> String {
@@ -105,6 +108,22 @@ mod tests {
                 cpu_saturation GET /a | the CPU is 93 % busy | no prediction
             "#]],
         );
+    }
+
+    #[test]
+    fn neighbours_that_fill_it_are_not_laid_on_the_service() {
+        let mut recording = recording(0.95);
+        recording.metrics.push(MetricSeries {
+            name: names::PROCESS_CPU.into(),
+            unit: "1".into(),
+            kind: MetricKind::Gauge,
+            attributes: [("process.role".to_owned(), "service".to_owned())].into(),
+            points: vec![Point { time_ns: 1, value: 0.1 }],
+        });
+        let found = crate::localize(&recording, &crate::Options::default()).findings;
+        let full = found.iter().find(|f| f.rule == "cpu_saturation").expect("a finding");
+        assert!(full.evidence.lines.iter().any(|l| l.contains("not watched use 1.80 cores")), "{full:?}");
+        assert!(full.remedies[0].text.contains("quiet"), "{full:?}");
     }
 
     #[test]

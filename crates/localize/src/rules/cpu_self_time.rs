@@ -28,11 +28,14 @@ enum Proof {
 }
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    let shared = facts.saturation.cores_of_others(facts.thresholds).is_some();
     facts
         .shapes()
         .filter(|(_, shape)| matches!(shape.class, Class::Server | Class::Internal))
         .filter(|(_, shape)| shape.own_share >= facts.thresholds.self_time_share)
         .filter(|(_, shape)| own_ms(facts, shape) >= facts.thresholds.min_gain_ms)
+        // Where neighbours fill the CPU, own time is waiting for a turn, unless the spans tell their time on it.
+        .filter(|(_, shape)| !shared || matches!(proof(facts, shape), Proof::Busy(_)))
         .filter_map(|(id, shape)| candidate(facts, id, shape))
         .collect()
 }
@@ -150,6 +153,15 @@ mod tests {
     fn an_idle_cpu_refutes_it() {
         let mut recording = drawn(DRAWING);
         recording.metrics.push(service_cpu(0.05));
+        check_rule("cpu_self_time", &recording, &expect![[""]]);
+    }
+
+    #[test]
+    fn waiting_for_a_cpu_that_neighbours_fill_is_not_own_time() {
+        let mut recording = drawn(DRAWING);
+        recording.run.environment.cpus = 8;
+        let host = MetricSeries { name: names::HOST_CPU.into(), attributes: [].into(), ..service_cpu(0.99) };
+        recording.metrics.extend([service_cpu(0.9), host]);
         check_rule("cpu_self_time", &recording, &expect![[""]]);
     }
 
