@@ -118,6 +118,8 @@ pub struct Thresholds {
     pub busy_share: f64,
     /// Deferrable: share of the critical path in a call that the reply does not need.
     pub deferrable_share: f64,
+    /// Deferrable: share of the requests in which nothing is read after it.
+    pub deferrable_last_share: f64,
     /// Time to hand work to a queue in the process, milliseconds.
     pub enqueue_ms: f64,
     /// Unbatched writes: writes of one shape over all requests, per second.
@@ -203,6 +205,7 @@ impl Default for Thresholds {
             pooled_checkout_ms: 0.05,
             busy_share: 0.5,
             deferrable_share: 0.10,
+            deferrable_last_share: 0.9,
             enqueue_ms: 0.5,
             unbatched_writes_per_s: 10.0,
             unbatched_path_share: 0.3,

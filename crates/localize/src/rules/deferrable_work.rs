@@ -1,25 +1,40 @@
 //! `deferrable_work`: the request waits for mail, a webhook or analytics that its reply does not need.
 
+use super::patterns::effect::{Effect, effect, summary};
 use super::{Candidate, Fix, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::shape::{Shape, ShapeId};
+use crate::shape::{Group, Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
+use crate::tree::NodeId;
 use model::{Grade, Remedy, RemedyKind};
 
 pub(super) const RULE: Rule = Rule {
     name: "deferrable_work",
     needs: &[Signal::Traces],
     why: "A user waits for something that only others will read, and an order fails because a mail server is slow.",
-    how: "A call whose name or callee says mail, SMS, push, webhook, notification or analytics holds 10 % or more of the critical path, within the request.",
+    how: "A call, or a function around one, whose name, callee or port (25, 465, 587, 2525) says mail, SMS, webhook, notification or analytics, or that publishes a message, holds 10 % or more of the critical path, and in 90 % of the requests nothing is read after it. Reads (`GET /emails`), look-ups by mail address, databases and what nobody waits for are none.",
     predicts: "The call is gone; handing the work to a queue costs 0.5 ms (0.2 to 2).",
     run,
 };
 
-/// Parts of names of calls that replies hardly ever need. Whole words, separated by anything but letters.
-const WORDS: &[&str] = &[
+/// Parts of names of calls that replies hardly ever need. Whole words, see [`words`].
+const TELLING: &[&str] = &[
     "mail",
     "email",
+    "emails",
+    "sms",
+    "webhook",
+    "webhooks",
+    "notify",
+    "notification",
+    "notifications",
+    "slack",
+    "analytics",
+    "audit",
+];
+/// Names of what does nothing but tell others.
+const TELLERS: &[&str] = &[
     "smtp",
     "sendmail",
     "mailer",
@@ -27,50 +42,77 @@ const WORDS: &[&str] = &[
     "sendgrid",
     "mailchimp",
     "postmark",
-    "ses",
-    "sms",
     "twilio",
-    "webhook",
-    "webhooks",
-    "hook",
-    "notify",
-    "notification",
-    "notifications",
     "notifier",
-    "push",
     "fcm",
     "apns",
-    "slack",
-    "analytics",
-    "segment",
     "mixpanel",
     "amplitude",
-    "tracking",
-    "telemetry",
-    "audit",
+    "pagerduty",
 ];
+/// What functions that tell others say that they do; without it, `email` may be checked, parsed or compared.
+const SENDING: &[&str] = &[
+    "send", "sends", "sending", "sent", "notify", "deliver", "dispatch", "publish", "post", "emit", "track",
+    "trigger", "fire", "log", "record",
+];
+/// What is needed, whatever else the name says.
+const NEEDED: &[&str] = &[
+    "validate", "verify", "check", "parse", "find", "get", "load", "lookup", "fetch", "read", "list",
+    "search", "by", "query", "render",
+];
+/// Of SMTP and its submission.
+const MAIL_PORTS: &[f64] = &[25.0, 465.0, 587.0, 2525.0];
 /// Handing over, at best and at worst, as share of `enqueue_ms`.
 const BEST: f64 = 0.4;
 const WORST: f64 = 4.0;
+/// Handlings that are looked at for what comes after, evenly spread.
+const MAX_GROUPS: usize = 200;
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     facts
         .shapes()
-        .filter(|(_, shape)| is_one(facts, shape))
+        .filter(|(_, shape)| is_one(facts, shape) && is_last(facts, shape))
         .map(|(id, shape)| candidate(facts, id, shape))
         .collect()
 }
 
 fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
-    // A queue is where such work belongs: publishing to one is the remedy, not the fault.
-    matches!(shape.class, Class::Http | Class::Rpc | Class::Internal)
-        && shape.parent.is_some()
-        && shape.path_share >= facts.thresholds.deferrable_share
-        && (says_so(facts.name(shape.template)) || says_so(facts.name(shape.peer)))
+    let outer = shape.parent.is_some() && shape.path_share >= facts.thresholds.deferrable_share;
+    if !outer || effect(facts, shape) == Effect::Read {
+        return false;
+    }
+    let name = words(facts.name(shape.template));
+    let any = |list: &[&str], words: &[String]| words.iter().any(|w| list.contains(&w.as_str()));
+    if any(NEEDED, &name) {
+        return false;
+    }
+    let peer = words(facts.name(shape.peer));
+    match shape.class {
+        Class::Internal => any(TELLERS, &name) || (any(TELLING, &name) && any(SENDING, &name)),
+        Class::Http | Class::Rpc => {
+            any(TELLING, &name)
+                || any(TELLERS, &name)
+                || any(TELLERS, &peer)
+                || any(TELLING, &peer)
+                || is_mail_port(facts, shape)
+        }
+        // A consumer below a request is somebody else's work.
+        Class::Messaging => !any(&["receive", "process", "consume", "poll"], &name),
+        _ => false,
+    }
 }
 
-/// `smtp.send`, `POST /webhooks/{id}`, `OrderMailer#confirm`: a word of the list, also as part of camel case.
-fn says_so(name: &str) -> bool {
+fn is_mail_port(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let Some(node) = shape.groups.first().and_then(|g| facts.nodes(g).first()) else { return false };
+    let span = facts.recording.spans.row(facts.node(*node).row as usize);
+    let port =
+        ["server.port", "net.peer.port", "network.peer.port"].iter().find_map(|key| span.attribute(key));
+    port.and_then(|p| p.as_number()).is_some_and(|port| MAIL_PORTS.iter().any(|p| (port - p).abs() < 0.5))
+}
+
+/// The words of `smtp.send`, `POST /webhooks/{id}`, `OrderMailer#confirm`, lower case: split at anything but letters
+/// and within camel case.
+fn words(name: &str) -> Vec<String> {
     let mut word = String::new();
     let mut words: Vec<String> = Vec::new();
     let mut lower_before = false;
@@ -83,22 +125,44 @@ fn says_so(name: &str) -> bool {
         }
         lower_before = c.is_ascii_lowercase();
     }
-    words.iter().any(|w| WORDS.contains(&w.as_str()))
+    words
+}
+
+/// Nothing is read after it in nearly all requests: the reply was complete before.
+fn is_last(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let step = shape.groups.len().div_ceil(MAX_GROUPS).max(1);
+    let looked: Vec<&Group> = shape.groups.iter().step_by(step).collect();
+    let last = looked.iter().filter(|group| !is_read_after(facts, group)).count();
+    last as f64 >= facts.thresholds.deferrable_last_share * looked.len() as f64
+}
+
+fn is_read_after(facts: &Facts<'_>, group: &Group) -> bool {
+    let ends = facts.nodes(group).iter().map(|n| facts.node(*n).end_ns).max().unwrap_or(0);
+    let reads = |node: NodeId| {
+        let this = facts.node(node);
+        let shape = facts.shapes.of_node[node as usize];
+        this.start_ns >= ends
+            && !this.detached
+            && this.class.is_call()
+            && shape != crate::shape::NO_SHAPE
+            && effect(facts, facts.shape(shape)) == Effect::Read
+    };
+    (group.entry..facts.node(group.entry).subtree_end).any(reads)
 }
 
 fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
-    let name = facts.name(shape.template);
+    let name = summary(facts, id);
+    let endpoint = facts.load.name(shape.endpoint);
     let mut candidate =
-        Candidate::on_shape(facts, id, format!("waits for {name}, which the reply does not need"));
-    candidate.place.resource = Some(name.to_owned());
+        Candidate::on_shape(facts, id, format!("{endpoint} waits for {name}, which its reply does not need"));
+    candidate.place.resource = Some(name);
     candidate.lines = vec![
         format!(
             "{:.0} % of the critical path, {:.1} ms a call at the median",
             shape.path_share * 100.0,
             shape.duration_p50_ns / 1e6
         ),
-        "its name says that it tells others; nothing in a trace proves that the reply does without"
-            .to_owned(),
+        "nothing is read after it; its name says that it tells others, which no trace can prove".to_owned(),
     ];
     let enqueue = facts.thresholds.enqueue_ms * 1e6;
     let to = |ns: f64| vec![Transform::Duration { of: id, to: Cost::Ns(ns) }];
@@ -110,20 +174,20 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         assumption: "the reply does not need the call's result, and handing it to a queue takes 0.5 ms"
             .to_owned(),
     });
-    candidate.remedies = vec![Remedy {
-        kind: RemedyKind::Code,
-        text: "hand it to a bounded background queue with retry, in the same transaction as the data if it must not be lost"
-            .to_owned(),
-        patch: None,
-        undo: None,
-    }];
-    candidate.confidence = 0.7;
+    let text = if shape.class == Class::Messaging {
+        "do not wait for the broker within the request: send through a bounded buffer in the background, or an outbox table in the same transaction as the data"
+    } else {
+        "hand it to a bounded background queue with retry, in the same transaction as the data (an outbox) if it must not be lost; the reply then no longer tells whether it succeeded"
+    };
+    candidate.remedies =
+        vec![Remedy { kind: RemedyKind::Code, text: text.to_owned(), patch: None, undo: None }];
+    candidate.confidence = if shape.class == Class::Messaging { 0.5 } else { 0.7 };
     candidate
 }
 
 #[cfg(test)]
 mod tests {
-    use super::says_so;
+    use super::words;
     use crate::testing::{check_rule, drawn};
     use expect_test::expect;
 
@@ -140,7 +204,7 @@ mod tests {
             "#,
             ),
             &expect![[r#"
-                deferrable_work POST /orders | waits for smtp.send, which the reply does not need | p95 80.0 -> 10.5 (10.2..12.0) C
+                deferrable_work POST /orders | POST /orders waits for smtp.send, which its reply does not need | p95 80.0 -> 10.5 (10.2..12.0) C
             "#]],
         );
     }
@@ -172,8 +236,74 @@ mod tests {
     }
 
     #[test]
+    fn a_mail_port_a_function_that_sends_and_a_publisher_count_too() {
+        check_rule(
+            "deferrable_work",
+            &drawn(
+                r#"
+            repeat 20
+            api server "POST /a" 0..80
+              api client "relay" 8..78 net.peer.port=587
+
+            repeat 20
+            api server "POST /b" 0..80
+              api internal "sendConfirmationEmail" 8..78
+                api internal "template" 8..20
+
+            repeat 20
+            api server "POST /c" 0..80
+              api producer "orders publish" 8..78 messaging.system=kafka
+
+            repeat 20
+            api server "POST /d" 0..80
+              api client "shop.EmailService/SendOrderConfirmation" 8..78 rpc.system=grpc
+                mail server "shop.EmailService/SendOrderConfirmation" 10..76
+            "#,
+            ),
+            &expect![[r#"
+                deferrable_work POST /d | POST /d waits for shop.EmailService/SendOrderConfirmation, which its reply does not need | p95 80.0 -> 10.5 (10.2..12.0) C
+                deferrable_work POST /c | POST /c waits for orders publish, which its reply does not need | p95 80.0 -> 10.5 (10.2..12.0) C
+                deferrable_work POST /b | POST /b waits for sendConfirmationEmail, which its reply does not need | p95 80.0 -> 10.5 (10.2..12.0) C
+                deferrable_work POST /a | POST /a waits for relay, which its reply does not need | p95 80.0 -> 10.5 (10.2..12.0) C
+            "#]],
+        );
+    }
+
+    #[test]
+    fn look_ups_reads_data_needed_later_and_work_behind_the_reply_are_none() {
+        check_rule(
+            "deferrable_work",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /a" 0..80
+              api internal "find user by email" 8..78
+
+            repeat 20
+            api server "GET /b" 0..80
+              api http "GET http://mails/emails" 8..78
+
+            repeat 20
+            api server "POST /c" 0..80
+              api http "POST http://mails/emails" 8..58
+              api db "SELECT state FROM mails WHERE id = $1" 60..78
+
+            repeat 20
+            api server "POST /d" 0..80
+              api http "POST http://mails/emails" 70..180
+
+            repeat 20
+            api server "GET /e" 0..80
+              api db "SELECT * FROM notifications WHERE id = $1" 8..78
+            "#,
+            ),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
     fn words_are_whole_also_in_camel_case() {
-        assert!(says_so("OrderMailer#confirm") && says_so("POST /webhooks/{id}") && says_so("sendEmail"));
-        assert!(!says_so("assesRisk") && !says_so("GET /sessions") && !says_so("pushdown"));
+        assert_eq!(words("OrderMailer#confirm").join(" ").trim(), "order mailer confirm");
+        assert_eq!(words("sendEmail").join(" "), "send email");
     }
 }

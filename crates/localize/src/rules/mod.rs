@@ -187,19 +187,3 @@ pub struct Fix {
     /// What is assumed, in a sentence; never empty for grade C.
     pub assumption: String,
 }
-
-/// Whether a statement or command only reads: a SELECT without a lock, or a key-value store's reading command.
-fn only_reads(template: &str) -> bool {
-    let text = template.trim_start().to_ascii_lowercase();
-    let verb = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-    match verb {
-        "select" | "with" | "table" | "values" | "show" => {
-            !["for update", "for no key update", "for share", "nextval", "insert", "update ", "delete "]
-                .iter()
-                .any(|w| text.contains(w))
-        }
-        "get" | "mget" | "hget" | "hgetall" | "hmget" | "exists" | "smembers" | "sismember" | "zrange"
-        | "zscore" | "lrange" | "ttl" | "find" | "gets" => true,
-        _ => false,
-    }
-}

@@ -87,9 +87,13 @@ fn services_that_do_not_tell_values_are_believed_less() {
           front client "shop.Ads/GetAds" 32..63 rpc.system=grpc
         "#,
     );
-    check_rule("serial_calls", &recording, &expect![[r#"
+    check_rule(
+        "serial_calls",
+        &recording,
+        &expect![[r#"
         serial_calls GET / | 2 independent reads one after another per GET / | p95 70.0 -> 39.2 (39.2..70.0) C
-    "#]]);
+    "#]],
+    );
     let finding = &localize(&recording, &Options::default()).findings[0];
     assert!(finding.confidence < 0.5 && finding.evidence.lines[2].contains("do not tell their values"));
 }
@@ -158,7 +162,10 @@ fn overlap_transactions_writes_caches_far_calls_and_branches_are_none() {
 
 #[test]
 fn without_traces_the_rule_does_not_run() {
-    check("", &expect![[r#"
+    check(
+        "",
+        &expect![[r#"
         not run: serial_calls (traces)
-    "#]]);
+    "#]],
+    );
 }
