@@ -1,0 +1,114 @@
+//! Every switch of the shop, toggled alone: what the findings predict beside what a trial measures. Predictions and
+//! trials are the program's own; nothing here corrects either.
+
+mod document;
+mod rows;
+mod shop;
+
+use crate::args::PredictionsArgs;
+use crate::figures::Figures;
+use anyhow::{Context, Result, bail};
+use model::{Change, Diagnosis, Finding, Recording};
+use rows::{Row, figures};
+use shop::{Case, Shop};
+use std::time::Duration;
+use trimtab::apply::Guard;
+use trimtab::control;
+use trimtab::trials;
+
+pub(crate) async fn run(args: &PredictionsArgs, json: bool) -> Result<Figures> {
+    let mut shop = Shop::open(args, json).await?;
+    let compared = compare(&mut shop, args).await;
+    let untried = shop.untried().await;
+    shop.close().await;
+    let (rows, left) = compared?;
+    let figures = figures(args, &rows, &left, &untried?);
+    if let Some(path) = &args.output {
+        document::write(path, &document::text(args, &figures))?;
+    }
+    Ok(figures)
+}
+
+/// One row for each change, and in the good form the findings that should not be there any more.
+async fn compare(shop: &mut Shop, args: &PredictionsArgs) -> Result<(Vec<Row>, Vec<Finding>)> {
+    let (recording, diagnosis) = shop.look("measuring the naive form").await?;
+    let all = cases(&diagnosis, &shop.session.settings.controls);
+    let wanted: Vec<&Case> = all.iter().filter(|case| is_wanted(args, &case.change)).collect();
+    if wanted.is_empty() {
+        bail!("no change is named so; there are: {}", names(&all));
+    }
+    let mut rows = Vec::new();
+    let mut left = Vec::new();
+    if args.from_good {
+        for case in &all {
+            shop.hands.apply(&case.change).await?;
+        }
+        let (_, diagnosis) = shop.look("measuring the good form").await?;
+        left = diagnosis.findings;
+        for case in wanted {
+            shop.hands.undo(&case.change).await?;
+            let what = format!("measuring without {}", case.change.name);
+            let (recording, diagnosis) = shop.look(&what).await?;
+            let case = Case { finding: mended(&diagnosis, case), ..case.clone() };
+            rows.push(compare_one(shop, &case, &recording).await?);
+            shop.hands.apply(&case.change).await?;
+        }
+    } else {
+        for case in wanted {
+            rows.push(compare_one(shop, case, &recording).await?);
+        }
+    }
+    Ok((rows, left))
+}
+
+fn names(cases: &[Case]) -> String {
+    cases.iter().map(|case| case.change.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn is_wanted(args: &PredictionsArgs, change: &Change) -> bool {
+    args.only.is_empty() || args.only.iter().any(|text| change.name.contains(text.as_str()))
+}
+
+/// The indexes that findings ask for first, as their trials are compared with the measurement that was just made; then
+/// every control of the settings, and every switch of the shop that no control names.
+fn cases(diagnosis: &Diagnosis, controls: &[control::Control]) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for finding in &diagnosis.findings {
+        let Some(change) = control::change_for(finding, &[], true, &[]) else { continue };
+        if cases.iter().all(|case| case.change.name != change.name) {
+            cases.push(Case::index(change, finding));
+        }
+    }
+    let extra = shop::extra_controls();
+    for control in controls.iter().chain(&extra) {
+        let case = Case::switch(control);
+        cases.push(Case { finding: mended(diagnosis, &case), ..case });
+    }
+    cases
+}
+
+/// The best finding that the change mends, in the order in which the loop would take them.
+fn mended(diagnosis: &Diagnosis, case: &Case) -> Option<Finding> {
+    let mends = |finding: &&Finding| match &case.control {
+        Some(control) => control.mends(finding),
+        None => control::change_for(finding, &[], true, &[]).is_some_and(|c| c.name == case.change.name),
+    };
+    diagnosis.findings.iter().find(mends).cloned()
+}
+
+/// Tries one change with the program's own trial, and leaves everything as it was.
+async fn compare_one(shop: &mut Shop, case: &Case, recording: &Recording) -> Result<Row> {
+    let finding = case.finding.clone().unwrap_or_else(|| case.nothing_found());
+    let mut guard = Guard::new(shop.hands.clone(), case.change.clone());
+    let tried = trials::run(&mut shop.session, &mut guard, &finding, &case.change, recording).await;
+    guard.revert().await?;
+    let judgement = tried.with_context(|| format!("could not try {}", case.change.name))?.judgement;
+    shop.settle().await?;
+    let row = Row::new(case, &finding, &judgement);
+    shop.output.say(&row.line());
+    Ok(row)
+}
+
+fn seconds(number: f64, flag: &str) -> Result<Duration> {
+    Duration::try_from_secs_f64(number).with_context(|| format!("{flag} is {number}, expected seconds"))
+}

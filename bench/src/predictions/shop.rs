@@ -1,0 +1,160 @@
+//! The demo's shop with its session, set up for long trials; and what can be changed on it.
+
+use super::seconds;
+use crate::args::PredictionsArgs;
+use anyhow::{Context, Result};
+use model::{Change, Diagnosis, Evidence, Finding, HttpCall, Place, Recording, Severity};
+use net::Shutdown;
+use std::path::PathBuf;
+use std::time::Duration;
+use trimtab::apply::Hands;
+use trimtab::args::{Colour, Common, Format};
+use trimtab::control::Control;
+use trimtab::demo::{self, Stage};
+use trimtab::journal::Journal;
+use trimtab::output::Output;
+use trimtab::session::{self, Session};
+
+/// A call of the shop's own interface takes no longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is tried.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub change: Change,
+    /// Absent for an index, which the findings themselves propose.
+    pub control: Option<Control>,
+    /// The best finding that it mends, if any.
+    pub finding: Option<Finding>,
+}
+
+impl Case {
+    pub(crate) fn index(change: Change, finding: &Finding) -> Self {
+        Self { change, control: None, finding: Some(finding.clone()) }
+    }
+
+    pub(crate) fn switch(control: &Control) -> Self {
+        Self { change: control.change(), control: Some(control.clone()), finding: None }
+    }
+
+    /// Stands for the finding that there is not: names the endpoint, so that its trial can be judged.
+    pub(crate) fn nothing_found(&self) -> Finding {
+        let endpoint = self.control.as_ref().and_then(|control| control.endpoints.first()).cloned();
+        Finding {
+            rule: String::new(),
+            severity: Severity::Info,
+            fingerprint: String::new(),
+            title: String::new(),
+            service: String::new(),
+            endpoint: endpoint.unwrap_or_default(),
+            place: Place::default(),
+            calls_per_request: None,
+            share_of_critical_path: None,
+            prediction: None,
+            remedies: Vec::new(),
+            evidence: Evidence::default(),
+            confidence: 0.0,
+        }
+    }
+}
+
+/// Switches of the shop that the demo's settings leave out: no rule of today names them.
+pub(crate) fn extra_controls() -> Vec<Control> {
+    let call = |value: &str| {
+        let body = format!(r#"{{"export_body":"{value}"}}"#);
+        Some(HttpCall { method: "PUT".into(), url: "/switches".into(), body })
+    };
+    vec![Control {
+        name: "export_body=streamed".into(),
+        description: "stream the export instead of building it in memory".into(),
+        remedies: Vec::new(),
+        endpoints: vec!["GET /export/orders".into()],
+        matches: None,
+        apply: call("streamed"),
+        undo: call("in_memory"),
+        apply_command: Vec::new(),
+        undo_command: Vec::new(),
+    }]
+}
+
+/// A running shop under measurement.
+pub(crate) struct Shop {
+    pub session: Session,
+    pub hands: Hands,
+    pub output: Output,
+    stage: Stage,
+    journal: Journal,
+    _folder: tempfile::TempDir,
+}
+
+impl Shop {
+    pub(crate) async fn open(args: &PredictionsArgs, json: bool) -> Result<Self> {
+        let common = Common {
+            config: PathBuf::new(),
+            format: if json { Format::Json } else { Format::Text },
+            quiet: false,
+            color: Colour::Never,
+        };
+        let output = Output::new(&common, true, None);
+        let folder = tempfile::tempdir().context("could not make a folder")?;
+        let receiver = session::listen("127.0.0.1:0", None).await?;
+        let stage = Stage::start(output, args.offline, session::endpoint(Some(&receiver)).as_deref()).await?;
+        let mut settings = demo::settings(&stage.url, &stage.database_url, args.seed)?;
+        settings.load.duration = seconds(args.measure, "--measure")?;
+        settings.verify.duration = seconds(args.trial, "--trial")?;
+        let hands = Hands { service_url: stage.url.clone(), database_url: Some(stage.database_url.clone()) };
+        let mut session = Session::open(settings, Some(receiver), output, Shutdown::new()).await?;
+        if let Some(pid) = stage.shop.pid() {
+            session.watch("service", pid);
+        }
+        session.watch("database", stage.postgres.pid());
+        let journal = Journal::at(folder.path().to_path_buf());
+        Ok(Self { session, hands, output, stage, journal, _folder: folder })
+    }
+
+    /// Measures and judges, small gains included.
+    pub(crate) async fn look(&mut self, what: &str) -> Result<(Recording, Diagnosis)> {
+        self.output.progress(what);
+        let folder = self.journal.new_recording("look")?;
+        let recording = self.session.measure(&folder, what).await?;
+        let mut options =
+            localize::Options { goals: self.session.settings.goals.clone(), ..localize::Options::default() };
+        options.thresholds.min_gain_ms = 0.0;
+        options.thresholds.min_gain_share = 0.0;
+        let diagnosis = localize::localize(&recording, &options);
+        Ok((recording, diagnosis))
+    }
+
+    /// The shop answers and its database is at rest with it: one request that needs both.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        let url = format!("{}/healthz", self.stage.url);
+        net::get(&url, &[], PATIENCE).await.map(drop).context("the shop died in a trial")
+    }
+
+    /// Names of the shop's switches that no change of ours sets.
+    pub(crate) async fn untried(&self) -> Result<Vec<String>> {
+        let url = format!("{}/switches", self.stage.url);
+        let answer = net::get(&url, &[], PATIENCE).await.context("could not ask for the switches")?;
+        let switches: serde_json::Value =
+            serde_json::from_slice(&answer.body).context("the shop's switches are no JSON")?;
+        let extra = extra_controls();
+        let calls: Vec<&str> = self
+            .session
+            .settings
+            .controls
+            .iter()
+            .chain(&extra)
+            .filter_map(|control| control.apply.as_ref())
+            .map(|call| call.body.as_str())
+            .collect();
+        let all = switches["switches"].as_array().context("the shop told no switches")?;
+        let names = all.iter().filter_map(|switch| switch["name"].as_str());
+        let untried = names.filter(|name| calls.iter().all(|body| !body.contains(&format!("\"{name}\""))));
+        Ok(untried.map(str::to_owned).collect())
+    }
+
+    pub(crate) async fn close(self) {
+        drop(self.session);
+        self.stage.stop().await;
+    }
+}
