@@ -251,7 +251,8 @@ impl Session {
             return Vec::new();
         }
         self.output.progress("asking the database for plans");
-        let (plans, more) = (Vec::new(), Vec::<Gap>::new());
+        let options = database::PlanOptions { may_build: self.settings.database.may_build, most: MAX_PLANS };
+        let (plans, more) = database.plans(statements, &options).await;
         gaps.extend(more);
         plans
     }
