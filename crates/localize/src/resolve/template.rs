@@ -35,7 +35,18 @@ pub(crate) fn name(text: &str) -> String {
     if !text.bytes().any(|b| b.is_ascii_digit()) {
         return text.to_owned();
     }
-    text.split(' ').map(path).collect::<Vec<_>>().join(" ")
+    text.split(' ').map(|word| positions(&path(word))).collect::<Vec<_>>().join(" ")
+}
+
+/// Positions in a list of a field's path, `orders.0.items` of GraphQL, as `orders.{id}.items`.
+fn positions(word: &str) -> String {
+    let mut after_name = false;
+    let part = |part: &str| {
+        let is_position = after_name && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        after_name = part.len() > 1 && part.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+        if is_position { "{id}".to_owned() } else { part.to_owned() }
+    };
+    word.split('.').map(part).collect::<Vec<_>>().join(".")
 }
 
 /// A path with numbers, UUIDs, hexadecimal and base64-like segments as `{id}`; the query is cut off.
@@ -140,6 +151,15 @@ mod tests {
         assert_eq!(url("http://user:secret@stock:80/stock/7?x=1"), "stock/stock/{id}");
         assert_eq!(url("https://[::1]:8443/a"), "[::1]/a");
         assert_eq!(url("/only/7"), "/only/{id}");
+    }
+
+    #[test]
+    fn positions_in_a_list_are_not_part_of_a_name_but_versions_are() {
+        assert_eq!(
+            name("graphql.resolve orders.0.items.12.sku"),
+            "graphql.resolve orders.{id}.items.{id}.sku"
+        );
+        assert_eq!(name("HTTP/1.1 v1.2.3 10.0.0.1"), "HTTP/1.1 v1.2.3 10.0.0.1");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::patterns::frameworks::{Advice, advice};
 use super::{Candidate, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::shape::{Group, Shape, ShapeId};
+use crate::shape::{EndpointId, Group, Shape, ShapeId};
+use hashbrown::HashMap;
 use model::{Remedy, RemedyKind};
 
 pub(super) const RULE: Rule = Rule {
@@ -20,19 +21,29 @@ pub(super) const RULE: Rule = Rule {
 
 /// Groups that are looked at for parameters and for the query before.
 const MAX_GROUPS: usize = 200;
+/// Queries of one endpoint that are asked whether their rows are as many.
+const MAX_DRIVERS: usize = 64;
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
-    facts.shapes().filter_map(|(id, shape)| on_shape(facts, id, shape)).collect()
+    let mut drivers: HashMap<EndpointId, Vec<ShapeId>> = HashMap::new();
+    for (id, shape) in facts.shapes().filter(|(_, s)| s.rows_mean.is_some()) {
+        let known = drivers.entry(shape.endpoint).or_default();
+        if known.len() < MAX_DRIVERS {
+            known.push(id);
+        }
+    }
+    let of = |shape: &Shape| drivers.get(&shape.endpoint).map_or(&[][..], Vec::as_slice);
+    facts.shapes().filter_map(|(id, shape)| on_shape(facts, id, shape, of(shape))).collect()
 }
 
-fn on_shape(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<Candidate> {
+fn on_shape(facts: &Facts<'_>, id: ShapeId, shape: &Shape, drivers: &[ShapeId]) -> Option<Candidate> {
     let t = facts.thresholds;
     let calls = t.n_plus_one_calls as usize;
     if shape.calls_max < calls || !can_be_one(facts, shape) {
         return None;
     }
     let share = shape.share_with(calls, facts.endpoint_of(shape));
-    let driver = driver(facts, id, shape);
+    let driver = driver(facts, id, shape, drivers);
     let often = share >= t.n_plus_one_trace_share || (driver.is_some() && share >= t.n_plus_one_driven_share);
     let distinct = distinct_parameters(facts, shape);
     let equal = distinct.is_some_and(|d| d < calls);
@@ -70,12 +81,11 @@ fn distinct_parameters(facts: &Facts<'_>, shape: &Shape) -> Option<usize> {
 }
 
 /// The earlier query that has one row for each call, with the share of requests where that holds.
-fn driver(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<(ShapeId, f64)> {
-    let others = facts.shapes().filter(|(other, s)| {
-        *other != id && s.endpoint == shape.endpoint && s.service == shape.service && s.rows_mean.is_some()
-    });
+fn driver(facts: &Facts<'_>, id: ShapeId, shape: &Shape, drivers: &[ShapeId]) -> Option<(ShapeId, f64)> {
+    let groups: Vec<&Group> = shape.groups.iter().filter(|g| g.calls() > 1).take(MAX_GROUPS).collect();
+    let others = drivers.iter().map(|other| (*other, facts.shape(*other)));
+    let others = others.filter(|(other, s)| *other != id && s.service == shape.service);
     let of = |(other, s): (ShapeId, &Shape)| {
-        let groups: Vec<&Group> = shape.groups.iter().filter(|g| g.calls() > 1).take(MAX_GROUPS).collect();
         let equal = groups.iter().filter(|group| rows_before(facts, s, group) == Some(group.calls())).count();
         (other, equal as f64 / groups.len().max(1) as f64)
     };

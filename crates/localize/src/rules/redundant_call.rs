@@ -7,7 +7,7 @@ use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{EndpointId, NO_SHAPE, Shape, ShapeId};
 use crate::tree::{NodeId, TreeId};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use model::{Grade, Remedy, RemedyKind, Sym};
 use std::collections::BTreeMap;
 
@@ -28,10 +28,11 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     for (id, shape) in facts.shapes().filter(|(_, s)| s.params_known > 1 && is_read(facts, s)) {
         kinds.entry((shape.endpoint, shape.service, shape.class, shape.template)).or_default().push(id);
     }
+    let writers = writers(facts);
     let asked_twice = |shapes: &Vec<ShapeId>| {
         let calls =
             shapes.len() > 1 || facts.shape(shapes[0]).calls_max >= facts.thresholds.redundant_calls as usize;
-        calls.then(|| of_kind(facts, shapes)).flatten()
+        calls.then(|| of_kind(facts, shapes, &writers)).flatten()
     };
     kinds.values().filter_map(asked_twice).collect()
 }
@@ -65,9 +66,12 @@ struct Found {
     counts: Vec<usize>,
 }
 
-fn of_kind(facts: &Facts<'_>, shapes: &[ShapeId]) -> Option<Candidate> {
+fn of_kind(facts: &Facts<'_>, shapes: &[ShapeId], writers: &Writers) -> Option<Candidate> {
     let asked = asked(facts, shapes);
-    let writers = writers(facts, facts.shape(shapes[0]));
+    let read = facts.shape(shapes[0]);
+    let about = about(read.class, facts.name(read.template));
+    let writers: Vec<ShapeId> =
+        about.into_iter().filter_map(|what| writers.get(&(read.endpoint, what))).flatten().copied().collect();
     let mut found = Found::default();
     for same in asked.chunk_by(|a, b| (a.tree, a.entry, a.params) == (b.tree, b.entry, b.params)) {
         let again = again(facts, same, &writers);
@@ -98,18 +102,22 @@ fn asked(facts: &Facts<'_>, shapes: &[ShapeId]) -> Vec<Asked> {
     asked
 }
 
-/// Shapes of the endpoint that write to what is read.
-fn writers(facts: &Facts<'_>, read: &Shape) -> Vec<ShapeId> {
-    let about = subjects(read.class, facts.name(read.template));
-    let writes = |shape: &Shape| {
-        let same = || subjects(shape.class, facts.name(shape.template)).iter().any(|s| about.contains(s));
-        shape.endpoint == read.endpoint
-            && shape.class == read.class
-            && effect(facts, shape) == Effect::Write
-            // Which key of a cache a command writes is not looked at: any may be the one.
-            && (read.class == Class::Cache || same())
-    };
-    facts.shapes().filter(|(_, s)| writes(s)).map(|(id, _)| id).collect()
+/// Shapes that write, by their endpoint and what they write to.
+type Writers = HashMap<(EndpointId, String), Vec<ShapeId>>;
+
+fn writers(facts: &Facts<'_>) -> Writers {
+    let mut out = Writers::new();
+    for (id, shape) in facts.shapes().filter(|(_, s)| effect(facts, s) == Effect::Write) {
+        for what in about(shape.class, facts.name(shape.template)) {
+            out.entry((shape.endpoint, what)).or_default().push(id);
+        }
+    }
+    out
+}
+
+/// What a call is about. Which key of a cache a command writes is not looked at: any may be the one.
+fn about(class: Class, template: &str) -> Vec<String> {
+    if class == Class::Cache { vec!["cache".to_owned()] } else { subjects(class, template) }
 }
 
 /// The calls whose answer an earlier one had given.

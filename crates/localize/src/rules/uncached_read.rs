@@ -32,11 +32,20 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
         return Vec::new();
     }
     let writes = writes(facts);
+    let stream = |shape: &Shape| (shape.service, shape.class, shape.template);
+    let mut streams: HashMap<Stream, Vec<&Shape>> =
+        candidates.iter().map(|(_, shape)| (stream(shape), Vec::new())).collect();
+    for (_, shape) in facts.shapes() {
+        if let Some(known) = streams.get_mut(&stream(shape)) {
+            known.push(shape);
+        }
+    }
     let mut caches: HashMap<Stream, Option<Cache>> = HashMap::new();
     let mut out = Vec::new();
     for (id, shape) in candidates {
-        let stream = (shape.service, shape.class, shape.template);
-        let cache = caches.entry(stream).or_insert_with(|| play(facts, stream, &writes));
+        let key = stream(shape);
+        let shapes = streams.get(&key).map_or(&[][..], Vec::as_slice);
+        let cache = caches.entry(key).or_insert_with(|| play(facts, key, shapes, &writes));
         if let Some(cache) = cache {
             out.extend(on_shape(facts, id, cache));
         }
@@ -79,11 +88,11 @@ fn writes(facts: &Facts<'_>) -> Writes {
 }
 
 /// The stream's calls through a cache; `None` where it is written too often.
-fn play(facts: &Facts<'_>, stream: Stream, writes: &Writes) -> Option<Cache> {
+fn play(facts: &Facts<'_>, stream: Stream, shapes: &[&Shape], writes: &Writes) -> Option<Cache> {
     let t = facts.thresholds;
     let subjects = subjects(stream.1, facts.name(stream.2));
     let mut reads: Vec<Read> = Vec::new();
-    for (_, shape) in facts.shapes().filter(|(_, s)| (s.service, s.class, s.template) == stream) {
+    for shape in shapes {
         // What an endpoint reads again after its own write is not to come from a cache.
         if subjects.iter().any(|s| writes.endpoints.contains(&(s.clone(), shape.endpoint))) {
             continue;

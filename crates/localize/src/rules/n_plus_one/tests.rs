@@ -189,6 +189,21 @@ fn the_databases_own_time_tells_the_round_trip() {
 }
 
 #[test]
+fn resolvers_that_bear_their_position_in_a_list_are_one_shape() {
+    check(
+        r#"
+        repeat 20
+        api server "POST /graphql" 0..120
+          api internal "graphql.resolve orders.{n}.items" 10..18 x10 gap 2
+            api db "SELECT * FROM items WHERE order_id = $1" 10..18
+        "#,
+        &expect![[r#"
+            n_plus_one POST /graphql | 10 x SELECT ... FROM items per POST /graphql | p95 120.0 -> 48.0 (48.0..48.0) B
+        "#]],
+    );
+}
+
+#[test]
 fn a_mappers_own_words_come_first() {
     let mut recording = drawn(
         "repeat 20\napi server \"GET /a\" 0..120\n  api db \"SELECT * FROM b WHERE id = %s\" 1..9 x10 gap 1",

@@ -73,6 +73,9 @@ fn cost(further_ns: f64, parallel: bool) -> Cost {
     }))
 }
 
+/// Kinds of siblings that are looked at.
+const MAX_SIBLINGS: usize = 64;
+
 /// Siblings that come with each call and go with it: connections taken, transactions begun and ended.
 fn brackets(facts: &Facts<'_>, id: ShapeId) -> Vec<ShapeId> {
     let shape = facts.shape(id);
@@ -86,7 +89,8 @@ fn brackets(facts: &Facts<'_>, id: ShapeId) -> Vec<ShapeId> {
         // Each once or twice per call, and not once per request.
         serves && other.calls * 2 >= shape.calls && other.calls <= shape.calls * 3 && other.calls_max > 1
     };
-    facts.shapes.children(parent).filter(|c| *c != id && comes_with(facts.shape(*c))).collect()
+    let siblings = facts.shapes.children(parent).take(MAX_SIBLINGS);
+    siblings.filter(|c| *c != id && comes_with(facts.shape(*c))).collect()
 }
 
 /// Whether each call carries many commands already: a pipeline, a batch of statements.
