@@ -4,17 +4,20 @@
 
 use crate::candidates::{Candidate, Scan};
 use crate::catalog::{Costs, Table};
-use crate::explain::Node;
+use crate::explain::Explained;
+use crate::tokens::tokens;
 
 /// Entries of a page of a btree, roughly: decides its height.
 const FANOUT: f64 = 300.0;
 const PAGE_BYTES: f64 = 8192.0;
+/// Rows that `LIMIT $n` is taken to ask for; the planner takes it for a tenth of all rows, which no page is.
+const PAGE_ROWS: f64 = 20.0;
 /// What the planner charges for each page of the descent, in operator calls.
 const DESCENT_OPERATORS: f64 = 50.0;
 
 /// The statement's total cost with the candidate instead of the scan.
 pub(crate) fn cost_after(
-    root: &Node,
+    explained: &Explained,
     scan: &Scan<'_>,
     candidate: &Candidate,
     table: &Table,
@@ -24,7 +27,7 @@ pub(crate) fn cost_after(
     let found = (candidate.selectivity * table.rows).max(1.0);
     // With the order from the index, a LIMIT ends the scan early.
     let wanted = match sort.and_then(|s| s.limit) {
-        Some(limit) => (limit / sort.map_or(1.0, |s| s.node.rows).max(1.0)).min(1.0),
+        Some(limit) => (asked(&explained.text, limit) / sort.map_or(1.0, |s| s.node.rows).max(1.0)).min(1.0),
         None => 1.0,
     };
     let lookups = if candidate.joined { scan.partner_rows.unwrap_or(1.0).max(1.0) } else { 1.0 };
@@ -33,7 +36,13 @@ pub(crate) fn cost_after(
     let share = if scan.sort.is_some() && sort.is_none() { 1.0 } else { scan.share };
     let share = if sort.is_some() { 1.0 } else { share };
     let gain = (replaced - whole) * scan.times * share;
-    (root.total_cost - gain).max(lookup(candidate, table, costs, 1.0))
+    (explained.root.total_cost - gain).max(lookup(candidate, table, costs, 1.0))
+}
+
+/// Rows that a LIMIT asks for, where the plan says `rows`.
+fn asked(text: &str, rows: f64) -> f64 {
+    let open = tokens(text).windows(2).any(|w| w[0].is_word("limit") && w[1].parameter().is_some());
+    if open { rows.min(PAGE_ROWS) } else { rows }
 }
 
 /// Cost of one look-up that fetches `rows` rows.

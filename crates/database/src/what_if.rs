@@ -111,7 +111,7 @@ pub(crate) fn estimated(
     let trial = Trial {
         method: WhatIfMethod::Estimated,
         cost_before: root.total_cost,
-        cost_after: estimate::cost_after(root, scan, candidate, table, costs).min(root.total_cost),
+        cost_after: estimate::cost_after(&case.explained, scan, candidate, table, costs).min(root.total_cost),
         ms: None,
         bytes: candidate.index.bytes(table),
     };
