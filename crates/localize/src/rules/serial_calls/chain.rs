@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 const MAX_INSTANCES: usize = 200;
 /// Children of one handling that are looked at.
 const MAX_CHILDREN: usize = 1_000;
-/// Steps that a function's subtree is searched for calls.
-const MAX_CALLS_OF_STEP: usize = 64;
+/// Shapes below a function that are searched for calls; one with more is not taken for a read.
+const MAX_BELOW_STEP: usize = 128;
 
 /// Shapes in the order in which they are called, and the handlings that show them.
 pub(super) struct Chain {
@@ -66,14 +66,16 @@ fn is_plain_read(facts: &Facts<'_>, shape: &Shape) -> bool {
 fn calls_of(facts: &Facts<'_>, id: ShapeId) -> Vec<ShapeId> {
     let mut out = Vec::new();
     let mut open = vec![id];
+    let mut seen = 0;
     while let Some(at) = open.pop() {
+        seen += 1;
+        if seen + open.len() > MAX_BELOW_STEP {
+            return Vec::new();
+        }
         if facts.shape(at).class.is_call() {
             out.push(at);
         } else if facts.shape(at).class == Class::Internal {
-            open.extend(facts.shapes.children(at));
-        }
-        if out.len() + open.len() > MAX_CALLS_OF_STEP {
-            return Vec::new();
+            open.extend(facts.shapes.children(at).take(MAX_BELOW_STEP));
         }
     }
     out.sort_unstable();
