@@ -1,3 +1,5 @@
+//! Drawings of calls that are an N+1, and of all that only look like one.
+
 use crate::testing::{check_rule, drawn};
 use crate::{Options, localize};
 use expect_test::{Expect, expect};

@@ -1,3 +1,5 @@
+//! Drawings of reads that could run side by side, and of those that need each other.
+
 use crate::testing::{check_rule, drawn};
 use crate::{Options, localize};
 use expect_test::{Expect, expect};

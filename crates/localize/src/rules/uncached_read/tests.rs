@@ -1,3 +1,5 @@
+//! Drawings of reads that a cache would have answered, and of those that it must not.
+
 use crate::testing::{check_rule, drawn};
 use crate::{Options, localize};
 use expect_test::{Expect, expect};
