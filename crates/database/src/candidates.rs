@@ -39,6 +39,8 @@ pub(crate) struct Scan<'p> {
     pub(crate) share: f64,
     /// Rows of the relation that it is joined to.
     pub(crate) partner_rows: Option<f64>,
+    /// Several workers share it; an index look-up needs none.
+    pub(crate) parallel: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +72,7 @@ struct Above<'p> {
     times: f64,
     joins: Vec<Condition>,
     partner_rows: Option<f64>,
+    parallel: bool,
 }
 
 /// The scans of a plan that read more than they should.
@@ -94,6 +97,7 @@ fn descend<'p>(node: &'p Node, above: &Above<'p>, found: &mut Vec<Scan<'p>>) {
             times: above.times,
             share: above.share,
             partner_rows: above.partner_rows,
+            parallel: above.parallel,
         });
     }
     for child in &node.children {
@@ -103,7 +107,7 @@ fn descend<'p>(node: &'p Node, above: &Above<'p>, found: &mut Vec<Scan<'p>>) {
 
 /// What is known above `child`, a child of `node`.
 fn below<'p>(node: &'p Node, child: &'p Node, above: &Above<'p>) -> Above<'p> {
-    let fresh = Above { share: 1.0, times: above.times, ..Above::default() };
+    let fresh = Above { share: 1.0, times: above.times, parallel: above.parallel, ..Above::default() };
     match (child.role.as_str(), node.kind.as_str()) {
         ("SubPlan", _) => return Above { times: above.times * node.rows.max(1.0), ..fresh },
         ("InitPlan", _) => return fresh,
@@ -117,7 +121,8 @@ fn below<'p>(node: &'p Node, child: &'p Node, above: &Above<'p>) -> Above<'p> {
             return Above { sort, ..above.clone() };
         }
         // The order and the limit pass through these; what was joined as well.
-        (_, "Gather" | "Gather Merge" | "LockRows" | "Result" | "Subquery Scan") => return above.clone(),
+        (_, "Gather" | "Gather Merge") => return Above { parallel: true, ..above.clone() },
+        (_, "LockRows" | "Result" | "Subquery Scan") => return above.clone(),
         (_, "Hash" | "Materialize" | "Memoize") => {
             return Above { joins: above.joins.clone(), partner_rows: above.partner_rows, ..fresh };
         }

@@ -86,11 +86,19 @@ pub(crate) struct Costs {
     pub(crate) tuple: f64,
     pub(crate) index_tuple: f64,
     pub(crate) operator: f64,
+    pub(crate) parallel_setup: f64,
 }
 
 impl Default for Costs {
     fn default() -> Self {
-        Self { random_page: 4.0, sequential_page: 1.0, tuple: 0.01, index_tuple: 0.005, operator: 0.0025 }
+        Self {
+            random_page: 4.0,
+            sequential_page: 1.0,
+            tuple: 0.01,
+            index_tuple: 0.005,
+            operator: 0.0025,
+            parallel_setup: 1000.0,
+        }
     }
 }
 
@@ -122,7 +130,8 @@ SELECT a.attname::text, format_type(a.atttypid, NULL), coalesce(s.avg_width, 8):
 const COSTS: &str = "
 SELECT current_setting('random_page_cost')::float8, current_setting('seq_page_cost')::float8,
        current_setting('cpu_tuple_cost')::float8, current_setting('cpu_index_tuple_cost')::float8,
-       current_setting('cpu_operator_cost')::float8";
+       current_setting('cpu_operator_cost')::float8,
+       current_setting('parallel_setup_cost')::float8";
 
 /// One look at a table; `None` if it is gone.
 pub(crate) async fn table(client: &mut Client, name: &TableName) -> Result<Option<Table>, Error> {
@@ -188,5 +197,6 @@ pub(crate) async fn costs(client: &Client) -> Result<Costs, Error> {
         tuple: row.try_get(2)?,
         index_tuple: row.try_get(3)?,
         operator: row.try_get(4)?,
+        parallel_setup: row.try_get(5)?,
     })
 }

@@ -35,7 +35,9 @@ pub(crate) fn cost_after(
     let replaced = sort.map_or(scan.node.total_cost, |s| s.node.total_cost);
     let share = if scan.sort.is_some() && sort.is_none() { 1.0 } else { scan.share };
     let share = if sort.is_some() { 1.0 } else { share };
-    let gain = (replaced - whole) * scan.times * share;
+    // Workers that are not started cost nothing.
+    let workers = if scan.parallel { costs.parallel_setup } else { 0.0 };
+    let gain = (replaced - whole) * scan.times * share + workers;
     (explained.root.total_cost - gain).max(lookup(candidate, table, costs, 1.0))
 }
 
