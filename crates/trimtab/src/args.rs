@@ -215,6 +215,8 @@ pub struct LoopArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  trimtab load run trimtab.toml --rate 50")]
 pub struct LoadArgs {
     #[command(subcommand)]
     pub command: LoadCommand,

@@ -17,6 +17,9 @@ const NAMINGS: [&str; 2] = ["", "http,database"];
 /// Values of a variable that names rows by a text.
 const TEXTS: u32 = 40;
 
+/// One service at a time: beside another, a healthy endpoint waits for the CPU.
+static QUIET: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A service and what is true of it.
 struct Service {
     /// Folder below `testdata/services`.
@@ -143,6 +146,7 @@ fn tool(program: &str, what: &str, arguments: &[&str], folder: &Path) {
 
 /// Measures and judges the service in each naming, on one database.
 async fn diagnosed(service: &Service, start: &dyn Fn(u16) -> Vec<String>) {
+    let _quiet = QUIET.lock().await;
     let server = postgres("pg_stat_statements").await;
     let database = server.create_database("services").await.unwrap();
     let client = connect(&database).await;
@@ -201,6 +205,7 @@ url = "{database}"
 may_build = true
 [load]
 rate = 8
+arrivals = "constant"
 warm_up_s = 2
 duration_s = 6
 [load.variables]

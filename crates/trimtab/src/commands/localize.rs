@@ -31,7 +31,7 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
     if let [folder] = inputs.as_slice()
         && folder.is_dir()
     {
-        recording::write_findings(folder, &diagnosis)?;
+        super::save_findings(setting, folder, &diagnosis);
     }
     if setting.output.json() {
         setting.output.result(&report::json(&diagnosis));

@@ -22,7 +22,7 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
     let mut session = Session::open(settings, receiver, setting.output, setting.shutdown.clone()).await?;
     let (recording, folder) = measure(setting, args, &mut session, service).await?;
     let diagnosis = cycle::diagnose(&recording, &session.settings.goals, &setting.journal());
-    recording::write_findings(&folder, &diagnosis)?;
+    super::save_findings(setting, &folder, &diagnosis);
     if setting.output.json() {
         setting.output.result(&report::json(&diagnosis));
     } else {

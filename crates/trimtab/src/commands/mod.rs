@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::settings::{Environment, Settings};
 use crate::window;
 use anyhow::{Context, Result};
-use model::Recording;
+use model::{Diagnosis, Recording};
 use net::Shutdown;
 use std::future::Future;
 use std::path::Path;
@@ -69,6 +69,13 @@ fn read_recording(folder: &Path) -> Result<Recording> {
     let mut recording = recording::read(folder)?;
     window::cut_to_window(&mut recording);
     Ok(recording)
+}
+
+/// Keeps the findings beside their recording; where that fails, the answer is given all the same.
+fn save_findings(setting: &Setting, folder: &Path, diagnosis: &Diagnosis) {
+    if let Err(error) = recording::write_findings(folder, diagnosis) {
+        setting.output.warn(&format!("the findings are not saved: {error:#}"));
+    }
 }
 
 /// Runs a command to its answer.
