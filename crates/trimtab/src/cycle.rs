@@ -154,7 +154,7 @@ impl<'a> Cycle<'a> {
         &mut self,
         number: u32,
         before: &Recording,
-        finding: Finding,
+        mut finding: Finding,
         change: Change,
     ) -> Result<(Step, Option<(Recording, Diagnosis)>)> {
         let started_ns = clock::now_ns();
@@ -175,6 +175,10 @@ impl<'a> Cycle<'a> {
                 Tried::failed(&error)
             }
         };
+        // The step tells of the metric that was judged.
+        if let Some(judged) = tried.prediction {
+            finding.prediction = Some(judged);
+        }
         let kept = tried.judgement.verdict == Verdict::Better;
         let after = if kept {
             guard.apply().await?;

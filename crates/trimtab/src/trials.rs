@@ -5,16 +5,22 @@ use crate::apply::Guard;
 use crate::session::Session;
 use crate::trial::{self, CELL_MS, Layout};
 use anyhow::Result;
-use model::{Change, Design, Finding, Judgement, LatencyCell, Recording, SCHEMA_VERSION, Trial, Verdict};
+use model::{
+    Change, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION, Trial, Verdict,
+};
 use std::time::{Duration, Instant};
 use verify::{Arm, Metric, Window};
 
+/// Requests in each arm from which on a p95 can be judged, see `docs/statistics.md`.
+const MIN_FOR_P95: u64 = 100;
 /// Pairs that a sequential trial is cut into.
 const SEQUENTIAL_PAIRS: u32 = 10;
 
 /// What a trial found out.
 pub struct Tried {
     pub judgement: Judgement,
+    /// What was judged: the p95, or the median where the trial saw too few requests for the p95.
+    pub prediction: Option<Prediction>,
 }
 
 impl Tried {
@@ -36,6 +42,7 @@ impl Tried {
                 prediction_held: None,
                 reasons: vec![reason.to_owned()],
             },
+            prediction: None,
         }
     }
 }
@@ -48,15 +55,16 @@ pub async fn run(
     change: &Change,
     before: &Recording,
 ) -> Result<Tried> {
-    let trial = if change.toggles_at_run_time() {
+    let mut trial = if change.toggles_at_run_time() {
         interleaved(session, guard, finding, change).await?
     } else {
         sequential(session, guard, finding, change, before).await?
     };
-    let aim = finding.prediction.as_ref().and_then(|p| Metric::parse(&p.metric));
+    trial.prediction = finding.prediction.as_ref().map(|p| judgeable(p, &trial));
+    let aim = trial.prediction.as_ref().and_then(|p| Metric::parse(&p.metric));
     let options =
         verify::Options { tolerance: session.settings.verify.tolerance, aim, ..verify::Options::default() };
-    Ok(Tried { judgement: verify::judge(&trial, &options) })
+    Ok(Tried { judgement: verify::judge(&trial, &options), prediction: trial.prediction })
 }
 
 /// One load over all windows, the change switched at their borders.
@@ -88,6 +96,26 @@ async fn interleaved(
         window_s: (layout.window - layout.settle - layout.tail).as_secs_f64(),
         operations: verify::pair_up(&result.cells, &result.operations, &windows),
     })
+}
+
+/// The prediction for the highest quantile that the trial can tell anything about.
+fn judgeable(prediction: &Prediction, trial: &Trial) -> Prediction {
+    let Some(metric) = Metric::parse(&prediction.metric) else { return prediction.clone() };
+    let pairs = trial.operations.get(&metric.operation).map_or(&[][..], Vec::as_slice);
+    let before: u64 = pairs.iter().map(|p| p.before.count()).sum();
+    let after: u64 = pairs.iter().map(|p| p.after.count()).sum();
+    let median = prediction.quantiles.iter().find(|q| (q.quantile - 0.5).abs() < 1e-9);
+    match median {
+        Some(median) if before.min(after) < MIN_FOR_P95 => Prediction {
+            metric: Metric { quantile: 0.5, ..metric }.name(),
+            before_ms: median.before_ms,
+            after_ms: median.after_ms,
+            low_ms: median.low_ms,
+            high_ms: median.high_ms,
+            ..prediction.clone()
+        },
+        _ => prediction.clone(),
+    }
 }
 
 struct Switched {
