@@ -1,5 +1,5 @@
 //! The figures that grow unnoticed: lines of Rust, packages in the lock file, the release binary and
-//! what a cold build of it costs. Two of them have limits; crossing one is a no.
+//! what a cold build of it costs. The number of packages has a limit, the cost of a cold build a goal.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::tidy::source::{Source, list};
 const PROGRAM: &str = "trimtab";
 /// Packages in Cargo.lock stay below this.
 const LOCK_PACKAGES_LIMIT: usize = 320;
-/// CPU-seconds of a cold release build of the product stay below this.
+/// CPU-seconds of a cold release build of the product should stay below this.
 const COLD_BUILD_LIMIT_S: u64 = 720;
 /// Linux counts CPU time for user space in hundredths of a second (USER_HZ) on every platform we build for.
 const TICKS_PER_S: u64 = 100;
@@ -32,10 +32,9 @@ pub(crate) fn run(cold: bool) -> Result<(), Stop> {
     }
     if cold {
         let cpu_s = cold_build()?;
+        // CPU time on a shared machine is noisy by a tenth and more: told, not refused.
         if cpu_s >= COLD_BUILD_LIMIT_S {
-            broken.push(format!(
-                "a cold release build takes {cpu_s} CPU-seconds, the limit is {COLD_BUILD_LIMIT_S}"
-            ));
+            say::text(&format!("warning: {cpu_s} CPU-seconds are above the goal of {COLD_BUILD_LIMIT_S}"));
         }
     } else {
         say_size(&target_dir().join("release").join(PROGRAM));

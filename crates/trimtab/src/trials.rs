@@ -13,7 +13,7 @@ use verify::{Arm, Metric, Window};
 
 /// Requests in each arm from which on a p95 can be judged, see `docs/statistics.md`.
 const MIN_FOR_P95: u64 = 100;
-/// Pairs that a sequential trial is cut into.
+/// Pairs that a sequential trial is cut into, at most.
 const SEQUENTIAL_PAIRS: u32 = 10;
 
 /// What a trial found out.
@@ -183,23 +183,24 @@ async fn sequential(
     })
 }
 
-/// Two runs as pairs of windows: both cut into [`SEQUENTIAL_PAIRS`] parts, the n-th of one beside the n-th of the
+/// Two runs as pairs of windows: both cut into up to [`SEQUENTIAL_PAIRS`] parts, the n-th of one beside the n-th of the
 /// other. Operations must be the same in both.
 #[must_use]
 pub fn one_after_the_other(before: &[LatencyCell], after: &[LatencyCell]) -> (Vec<LatencyCell>, Vec<Window>) {
     let length = |cells: &[LatencyCell]| cells.iter().map(|c| c.cell + 1).max().unwrap_or(0);
-    let part = length(before).min(length(after)) / SEQUENTIAL_PAIRS;
-    let part = part.max(1);
+    let shorter = length(before).min(length(after));
+    let part = shorter.div_ceil(SEQUENTIAL_PAIRS).max(1);
+    let pairs = shorter / part;
     let mut cells = Vec::with_capacity(before.len() + after.len());
     let mut windows = Vec::new();
     // Laid out as before, after, before, after ... on one axis of cells.
     for (arm, source) in [(Arm::Before, before), (Arm::After, after)] {
         let offset = if arm == Arm::Before { 0 } else { part };
-        for cell in source.iter().filter(|c| c.cell < part * SEQUENTIAL_PAIRS) {
+        for cell in source.iter().filter(|c| c.cell < part * pairs) {
             let (nth, within) = (cell.cell / part, cell.cell % part);
             cells.push(LatencyCell { cell: nth * 2 * part + offset + within, ..cell.clone() });
         }
-        for nth in 0..SEQUENTIAL_PAIRS {
+        for nth in 0..pairs {
             let from_cell = nth * 2 * part + offset;
             windows.push(Window { arm, from_cell, to_cell: from_cell + part });
         }

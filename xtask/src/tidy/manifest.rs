@@ -23,12 +23,35 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("bench", OURS),
 ];
 
-const LIBRARIES_AND_SHOP: &[&str] =
-    &["model", "net", "recording", "load", "database", "telemetry", "localize", "verify", "report", "local-postgres", "shop"];
+const LIBRARIES_AND_SHOP: &[&str] = &[
+    "model",
+    "net",
+    "recording",
+    "load",
+    "database",
+    "telemetry",
+    "localize",
+    "verify",
+    "report",
+    "local-postgres",
+    "shop",
+];
 
 /// Every package of ours that another one may name.
-const OURS: &[&str] =
-    &["model", "net", "recording", "load", "database", "telemetry", "localize", "verify", "report", "local-postgres", "shop", "trimtab"];
+const OURS: &[&str] = &[
+    "model",
+    "net",
+    "recording",
+    "load",
+    "database",
+    "telemetry",
+    "localize",
+    "verify",
+    "report",
+    "local-postgres",
+    "shop",
+    "trimtab",
+];
 
 /// These need none of ours, not even in their tests.
 const ALONE: &[&str] = &["shop", "xtask"];

@@ -1,3 +1,5 @@
+//! Tests of the pass on drawings and hostile cases.
+
 use super::suspects;
 use crate::facts::Facts;
 use crate::testing::drawn;

@@ -1,3 +1,5 @@
+//! Tests of the pass on drawings and hostile cases.
+
 use super::{Calls, resolve};
 use crate::testing::drawn;
 use expect_test::{Expect, expect};

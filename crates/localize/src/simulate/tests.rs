@@ -1,3 +1,5 @@
+//! Tests of the pass on drawings and hostile cases.
+
 use super::{Cost, Simulator, Transform};
 use crate::facts::Facts;
 use crate::shape::ShapeId;

@@ -1,3 +1,5 @@
+//! Tests of the pass on drawings and hostile cases.
+
 use crate::testing::check_trees;
 use expect_test::expect;
 use model::{SpanTable, fixture};
