@@ -75,6 +75,9 @@ pub struct Outcome {
     pub ending: Ending,
 }
 
+/// Whether a person agrees to a change for a finding.
+pub type Consent<'a> = &'a dyn Fn(&Finding, &Change) -> bool;
+
 /// One run of the loop.
 pub struct Cycle<'a> {
     pub session: &'a mut Session,
@@ -83,7 +86,7 @@ pub struct Cycle<'a> {
     pub hands: Hands,
     pub limits: Limits,
     /// Asked before each change; `None`: every change is allowed.
-    pub consent: Option<&'a dyn Fn(&Finding, &Change) -> bool>,
+    pub consent: Option<Consent<'a>>,
     used: Vec<String>,
 }
 
@@ -94,7 +97,7 @@ impl<'a> Cycle<'a> {
         output: Output,
         hands: Hands,
         limits: Limits,
-        consent: Option<&'a dyn Fn(&Finding, &Change) -> bool>,
+        consent: Option<Consent<'a>>,
     ) -> Self {
         Self { session, journal, output, hands, limits, consent, used: Vec::new() }
     }

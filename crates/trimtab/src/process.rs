@@ -125,7 +125,6 @@ async fn drain(mut from: impl tokio::io::AsyncRead + Unpin) {
     drop(tokio::io::copy(&mut from, &mut tokio::io::sink()).await);
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
 fn command(program: &str) -> Command {
     Command::new(program)
 }

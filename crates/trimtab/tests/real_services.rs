@@ -175,7 +175,7 @@ async fn diagnosed(service: &Service, start: &dyn Fn(u16) -> Vec<String>) {
             .output()
             .unwrap();
         let measured = support::Ran::from(measured);
-        assert_eq!(measured.code, Some(1), "one goal cannot be met: {measured:?}");
+        assert_eq!(measured.code, Some(1), "one goal cannot be met: {} {}", measured.out, measured.err);
         let judged = run(folder.path(), &["localize", "recording", "--format", "json"]);
         assert_eq!(judged.code, Some(1), "{judged:?}");
         let diagnosis: Value = serde_json::from_str(&judged.out).unwrap();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Listens until it is dropped, or has died.
-pub struct Service {
-    pub port: u16,
+pub(crate) struct Service {
+    pub(crate) port: u16,
     state: Arc<State>,
 }
 
@@ -19,12 +19,12 @@ struct State {
 }
 
 impl Service {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::dying_after(usize::MAX)
     }
 
     /// Closes its port and every connection after so many answers.
-    pub fn dying_after(dies_after: usize) -> Self {
+    pub(crate) fn dying_after(dies_after: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state =
@@ -34,12 +34,12 @@ impl Service {
         Self { port, state }
     }
 
-    pub fn answered(&self) -> usize {
+    pub(crate) fn answered(&self) -> usize {
         self.state.answered.load(Ordering::SeqCst)
     }
 
     /// Settings for two seconds of load on it, with `more` tables or keys.
-    pub fn settings(&self, goals: &str, more: &str) -> String {
+    pub(crate) fn settings(&self, goals: &str, more: &str) -> String {
         settings(self.port, goals, more)
     }
 }
@@ -53,7 +53,7 @@ impl Drop for Service {
 }
 
 /// As [`Service::settings`], for any port.
-pub fn settings(port: u16, goals: &str, more: &str) -> String {
+pub(crate) fn settings(port: u16, goals: &str, more: &str) -> String {
     format!(
         r#"goals = [{goals}]
 [service]
@@ -72,10 +72,10 @@ path = "/items"
 }
 
 /// No traces are sent: nothing is listened for, nothing is waited for.
-pub const NO_TRACES: &str = "[telemetry]\nlisten = \"\"\nlisten_grpc = \"\"";
+pub(crate) const NO_TRACES: &str = "[telemetry]\nlisten = \"\"\nlisten_grpc = \"\"";
 
 /// Writes a settings file into a folder.
-pub fn write(folder: &Path, settings: &str) {
+pub(crate) fn write(folder: &Path, settings: &str) {
     std::fs::write(folder.join("trimtab.toml"), settings).unwrap();
 }
 
