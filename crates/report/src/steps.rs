@@ -8,6 +8,8 @@ use model::{ChangeKind, MetricVerdict, Prediction, Step};
 
 const MAX_METRICS: usize = 30;
 const MAX_REASONS: usize = 12;
+/// An interval of a ratio that is wider than this has an open end.
+const OPEN: f64 = 1e4;
 
 /// The metric that a step is told by, with what was predicted of it and what came. Milliseconds.
 pub(crate) struct StepFigures<'a> {
@@ -44,6 +46,10 @@ pub(crate) fn after(prediction: &Prediction) -> Option<Span3> {
 
 /// The measured value with its 95 % interval: the ratio's, on the value before.
 fn outcome(of: &MetricVerdict) -> Option<Span3> {
+    // An arm without requests, or an interval that says nothing, is no measurement.
+    if of.before_ms <= 0.0 || of.after_ms <= 0.0 || of.high > of.low * OPEN {
+        return None;
+    }
     interval(of.after_ms, of.before_ms * of.low, of.before_ms * of.high)
 }
 

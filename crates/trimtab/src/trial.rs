@@ -9,7 +9,7 @@ pub const CELL_MS: u32 = 50;
 /// After a switch, until what the old arm left behind is worked off.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Windows shorter than this hold too little.
-const MIN_WINDOW: Duration = Duration::from_millis(700);
+const MIN_WINDOW: Duration = Duration::from_secs(1);
 /// Pairs at most: more would be all settling.
 const MAX_PAIRS: u32 = 40;
 /// Pairs at least: fewer carry no statistics.
@@ -27,20 +27,17 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A layout for `budget` of load where a slow request takes `slow`.
+    /// A layout for `budget` of load where a slow request takes `slow`. At least half of each window counts: where
+    /// requests are slower than that allows, some end in the other arm, which makes the arms look more alike.
     #[must_use]
     pub fn for_budget(budget: Duration, slow: Duration) -> Self {
-        let tail = slow.min(budget / 16);
-        let settle = SETTLE.max(slow / 2).min(budget / 16);
-        let window = MIN_WINDOW.max((settle + tail) * 2);
-        let fits = budget.as_secs_f64() / (2.0 * window.as_secs_f64());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a small positive number"
-        )]
+        let wanted = MIN_WINDOW.max(slow * 4);
+        let fits = budget.as_secs_f64() / (2.0 * wanted.as_secs_f64());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
         let pairs = (fits.floor().max(1.0) as u32).clamp(MIN_PAIRS, MAX_PAIRS);
-        let window = (budget / (2 * pairs)).max(settle + tail + MIN_WINDOW / 4);
+        let window = budget / (2 * pairs);
+        let settle = SETTLE.max(slow / 2).min(window / 4);
+        let tail = slow.min(window / 4);
         Self { window, settle, tail, pairs }
     }
 
@@ -71,7 +68,7 @@ mod tests {
         for (budget, slow) in [(14.0, 0.02), (14.0, 0.3), (40.0, 0.1), (40.0, 5.0), (5.0, 0.001)] {
             let layout = Layout::for_budget(Duration::from_secs_f64(budget), Duration::from_secs_f64(slow));
             assert!(layout.total() <= Duration::from_secs_f64(budget * 1.2), "{budget} {slow}: {layout:?}");
-            assert!(layout.window > layout.settle + layout.tail, "{layout:?}");
+            assert!(layout.window >= (layout.settle + layout.tail) * 2, "{layout:?}");
             assert!((MIN_PAIRS..=MAX_PAIRS).contains(&layout.pairs));
         }
     }

@@ -124,7 +124,7 @@ fn bare(interval: String) -> String {
 
 fn actual(figures: &StepFigures<'_>) -> String {
     let (Some(before), Some(actual)) = (figures.before_ms, figures.actual) else {
-        return "not measured".to_owned();
+        return "not told: too few requests".to_owned();
     };
     let range = interval(actual.low, actual.high);
     format!("{} {} -> {} ({range})", line(figures.metric, LABEL), ms(before), ms(actual.value))

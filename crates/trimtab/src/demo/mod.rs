@@ -33,7 +33,10 @@ impl Stage {
         let postgres = LocalPostgres::start(&options, &mut |line| output.say(line)).await?;
         let database_url = postgres.create_database("shop").await?;
         // As an operator would do it once: the figures of statements are an extension of Postgres itself.
-        database::Database::connect(&database_url).await?.apply("CREATE EXTENSION pg_stat_statements").await?;
+        database::Database::connect(&database_url)
+            .await?
+            .apply("CREATE EXTENSION pg_stat_statements")
+            .await?;
         output.progress("seeding 20,000 customers, 200,000 orders, 800,000 items");
         let seeded = shop::seed(&database_url, &shop::SeedOptions::default())
             .await
