@@ -55,8 +55,11 @@ pub(crate) struct PredictionsArgs {
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
     pub measure: f64,
     /// Seconds of the trial of each change
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 130.0, value_name = "SECONDS")]
     pub trial: f64,
+    /// The demo's load, but every operation at least so often: a p95 takes a hundred requests of each arm
+    #[arg(long, default_value_t = 2.0, value_name = "PER_SECOND")]
+    pub at_least: f64,
     /// Seed of the load's chance
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,

@@ -69,7 +69,7 @@ fn is_wanted(args: &PredictionsArgs, change: &Change) -> bool {
     args.only.is_empty() || args.only.iter().any(|text| change.name.contains(text.as_str()))
 }
 
-/// The indexes that findings ask for first, as their trials are compared with the measurement that was just made; then
+/// The indexes that findings ask for first, then those that they overlook, as their trials are compared with the measurement that was just made; then
 /// every control of the settings, and every switch of the shop that no control names.
 fn cases(diagnosis: &Diagnosis, controls: &[control::Control]) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
@@ -77,6 +77,12 @@ fn cases(diagnosis: &Diagnosis, controls: &[control::Control]) -> Vec<Case> {
         let Some(change) = control::change_for(finding, &[], true, &[]) else { continue };
         if cases.iter().all(|case| case.change.name != change.name) {
             cases.push(Case::index(change, finding));
+        }
+    }
+    for change in shop::missing_indexes() {
+        let table = shop::indexed_table(&change);
+        if cases.iter().all(|case| shop::indexed_table(&case.change) != table) {
+            cases.push(Case::silent_index(change));
         }
     }
     let extra = shop::extra_controls();
@@ -91,7 +97,8 @@ fn cases(diagnosis: &Diagnosis, controls: &[control::Control]) -> Vec<Case> {
 fn mended(diagnosis: &Diagnosis, case: &Case) -> Option<Finding> {
     let mends = |finding: &&Finding| match &case.control {
         Some(control) => control.mends(finding),
-        None => control::change_for(finding, &[], true, &[]).is_some_and(|c| c.name == case.change.name),
+        None => control::change_for(finding, &[], true, &[])
+            .is_some_and(|change| shop::indexed_table(&change) == shop::indexed_table(&case.change)),
     };
     diagnosis.findings.iter().find(mends).cloned()
 }

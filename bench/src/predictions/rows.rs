@@ -20,8 +20,6 @@ pub(crate) struct Actual {
     /// 95 % interval of the after.
     pub low_ms: f64,
     pub high_ms: f64,
-    /// Requests of the smaller arm.
-    pub requests: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +41,8 @@ pub(crate) struct Row {
     pub grade: Option<Grade>,
     pub p95: (Option<Predicted>, Option<Actual>),
     pub p50: (Option<Predicted>, Option<Actual>),
+    /// Of the smaller arm.
+    pub requests: u64,
     pub verdict: Verdict,
 }
 
@@ -61,6 +61,7 @@ impl Row {
             grade: finding.prediction.as_ref().map(|p| p.grade),
             p95: (predicted(P95), actual(P95)),
             p50: (predicted(P50), actual(P50)),
+            requests: of(judgement, &endpoint, P95).map_or(0, |m| m.requests_before.min(m.requests_after)),
             verdict: judgement.verdict,
             endpoint,
         }
@@ -134,7 +135,7 @@ impl Row {
             Cell::maybe(low.map(|p| p.after_ms), 1),
             Cell::maybe(middle.map(|a| a.before_ms), 1),
             Cell::maybe(middle.map(|a| a.after_ms), 1),
-            Cell::maybe(actual.map(|a| a.requests as f64), 0),
+            Cell::number(self.requests as f64, 0),
         ]
     }
 }
@@ -151,12 +152,15 @@ fn of<'a>(judgement: &'a Judgement, endpoint: &str, quantile: f64) -> Option<&'a
 
 fn actual(judgement: &Judgement, endpoint: &str, quantile: f64) -> Option<Actual> {
     let metric = of(judgement, endpoint, quantile)?;
+    // Too few requests for this quantile: the judge tells nothing then.
+    if metric.before_ms <= 0.0 {
+        return None;
+    }
     Some(Actual {
         before_ms: metric.before_ms,
         after_ms: metric.after_ms,
         low_ms: metric.low * metric.before_ms,
         high_ms: metric.high * metric.before_ms,
-        requests: metric.requests_before.min(metric.requests_after),
     })
 }
 
@@ -207,11 +211,15 @@ pub(crate) fn figures(args: &PredictionsArgs, rows: &[Row], left: &[Finding], un
         ));
     }
     let p50: Vec<f64> = rows.iter().filter_map(|row| error(row.p50)).collect();
+    let measured = rows.iter().filter(|row| row.p95.1.is_some()).count();
+    let predicted = rows.iter().filter(|row| row.p95.0.is_some()).count();
     let mut notes = vec![
         format!(
-            "{} of {} changes were predicted; actual after-p95 within the predicted interval: {} of {}; the two intervals meet: {} of {}",
-            errors.len(),
-            rows.len(),
+            "{predicted} of {} changes were predicted; {measured} saw enough requests for a p95",
+            rows.len()
+        ),
+        format!(
+            "actual after-p95 within the predicted interval: {} of {}; the two intervals meet: {} of {}",
             count(Row::is_inside),
             errors.len(),
             count(Row::meets),
@@ -273,8 +281,8 @@ fn title(args: &PredictionsArgs) -> String {
     let (from, to) =
         if args.from_good { ("good", "naive before, good after") } else { ("naive", "good after") };
     format!(
-        "Every switch of the shop alone, from the all-{from} state ({to}): {} s of measuring, {} s of trial each, seed {}.",
-        args.measure, args.trial, args.seed
+        "Every switch of the shop alone, from the all-{from} state ({to}): {} s of measuring, {} s of trial each, seed {}; every operation at least {} times a second.",
+        args.measure, args.trial, args.seed, args.at_least
     )
 }
 
@@ -286,8 +294,7 @@ mod tests {
         let (before_ms, after_ms) = predicted;
         let predicted = Predicted { before_ms, after_ms, low_ms: after_ms * 0.8, high_ms: after_ms * 1.2 };
         let (before_ms, after_ms) = actual;
-        let actual =
-            Actual { before_ms, after_ms, low_ms: after_ms * 0.9, high_ms: after_ms * 1.1, requests: 100 };
+        let actual = Actual { before_ms, after_ms, low_ms: after_ms * 0.9, high_ms: after_ms * 1.1 };
         Row {
             change: "x=good".into(),
             rule: "n_plus_one".into(),
@@ -295,6 +302,7 @@ mod tests {
             grade: Some(Grade::B),
             p95: (Some(predicted), Some(actual)),
             p50: (None, None),
+            requests: 100,
             verdict: Verdict::Better,
         }
     }
@@ -304,6 +312,7 @@ mod tests {
             from_good: false,
             only: Vec::new(),
             measure: 1.0,
+            at_least: 1.0,
             trial: 1.0,
             seed: 1,
             offline: true,

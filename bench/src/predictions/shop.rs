@@ -3,7 +3,7 @@
 use super::seconds;
 use crate::args::PredictionsArgs;
 use anyhow::{Context, Result};
-use model::{Change, Diagnosis, Evidence, Finding, HttpCall, Place, Recording, Severity};
+use model::{Change, ChangeKind, Diagnosis, Evidence, Finding, HttpCall, Place, Recording, Severity};
 use net::Shutdown;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +14,13 @@ use trimtab::demo::{self, Stage};
 use trimtab::journal::Journal;
 use trimtab::output::Output;
 use trimtab::session::{self, Session};
+use trimtab::settings::Settings;
 
 /// A call of the shop's own interface takes no longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads both tables that lack an index.
+const INDEXED_ENDPOINT: &str = "GET /customers/{id}/orders";
 
 /// What is tried.
 #[derive(Clone)]
@@ -33,13 +37,21 @@ impl Case {
         Self { change, control: None, finding: Some(finding.clone()) }
     }
 
+    /// An index that no finding proposed.
+    pub(crate) fn silent_index(change: Change) -> Self {
+        Self { change, control: None, finding: None }
+    }
+
     pub(crate) fn switch(control: &Control) -> Self {
         Self { change: control.change(), control: Some(control.clone()), finding: None }
     }
 
     /// Stands for the finding that there is not: names the endpoint, so that its trial can be judged.
     pub(crate) fn nothing_found(&self) -> Finding {
-        let endpoint = self.control.as_ref().and_then(|control| control.endpoints.first()).cloned();
+        let endpoint = match &self.control {
+            Some(control) => control.endpoints.first().cloned(),
+            None => Some(INDEXED_ENDPOINT.to_owned()),
+        };
         Finding {
             rule: String::new(),
             severity: Severity::Info,
@@ -56,6 +68,40 @@ impl Case {
             confidence: 0.0,
         }
     }
+}
+
+/// The indexes that the shop lacks on purpose: tried whether or not a finding asks for them.
+pub(crate) fn missing_indexes() -> Vec<Change> {
+    MIGRATIONS
+        .iter()
+        .map(|(table, apply, undo)| Change {
+            name: format!("index on {table}"),
+            description: format!("the shop's own migration on {table}"),
+            kind: ChangeKind::Sql { apply: (*apply).to_owned(), undo: (*undo).to_owned() },
+        })
+        .collect()
+}
+
+/// Table, migration and undo.
+const MIGRATIONS: [(&str, &str, &str); 2] = [
+    (
+        "order_items",
+        include_str!("../../../shop/migrations/0003_order_items_order_id.sql"),
+        include_str!("../../../shop/migrations/0003_order_items_order_id.undo.sql"),
+    ),
+    (
+        "orders",
+        include_str!("../../../shop/migrations/0004_orders_customer_id_created_at.sql"),
+        include_str!("../../../shop/migrations/0004_orders_customer_id_created_at.undo.sql"),
+    ),
+];
+
+/// The table that `CREATE INDEX ... ON table (...)` is for.
+pub(crate) fn indexed_table(change: &Change) -> Option<&str> {
+    let ChangeKind::Sql { apply, .. } = &change.kind else { return None };
+    let mut words = apply.split_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("on"));
+    let name = words.nth(1)?.split('(').next()?.trim_matches('"');
+    Some(name.rsplit('.').next().unwrap_or(name))
 }
 
 /// Switches of the shop that the demo's settings leave out: no rule of today names them.
@@ -75,6 +121,16 @@ pub(crate) fn extra_controls() -> Vec<Control> {
         apply_command: Vec::new(),
         undo_command: Vec::new(),
     }]
+}
+
+/// Raises the rate of every operation to `per_s`, the others stay as they are.
+fn give_at_least(settings: &mut Settings, per_s: f64) {
+    let operations = &mut settings.scenario.operations;
+    let sum: f64 = operations.iter().map(|operation| operation.weight).sum();
+    for operation in operations.iter_mut() {
+        operation.weight = (operation.weight / sum * settings.load.rate).max(per_s);
+    }
+    settings.load.rate = operations.iter().map(|operation| operation.weight).sum();
 }
 
 /// A running shop under measurement.
@@ -102,6 +158,7 @@ impl Shop {
         let mut settings = demo::settings(&stage.url, &stage.database_url, args.seed)?;
         settings.load.duration = seconds(args.measure, "--measure")?;
         settings.verify.duration = seconds(args.trial, "--trial")?;
+        give_at_least(&mut settings, args.at_least);
         let hands = Hands { service_url: stage.url.clone(), database_url: Some(stage.database_url.clone()) };
         let mut session = Session::open(settings, Some(receiver), output, Shutdown::new()).await?;
         if let Some(pid) = stage.shop.pid() {
@@ -156,5 +213,32 @@ impl Shop {
     pub(crate) async fn close(self) {
         drop(self.session);
         self.stage.stop().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rare_operations_are_raised_and_the_others_stay() {
+        let mut settings =
+            demo::settings("http://127.0.0.1:1", "postgres://127.0.0.1/x", 1).expect("settings");
+        let rates = |settings: &Settings| -> Vec<f64> {
+            let sum: f64 = settings.scenario.operations.iter().map(|o| o.weight).sum();
+            settings.scenario.operations.iter().map(|o| o.weight / sum * settings.load.rate).collect()
+        };
+        let before = rates(&settings);
+        give_at_least(&mut settings, 2.0);
+        for (before, after) in before.iter().zip(rates(&settings)) {
+            assert!((before.max(2.0) - after).abs() < 1e-9, "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn the_shops_migrations_are_on_the_tables_that_they_are_named_after() {
+        let indexes = missing_indexes();
+        let tables: Vec<_> = indexes.iter().filter_map(indexed_table).collect();
+        assert_eq!(tables, ["order_items", "orders"]);
     }
 }
