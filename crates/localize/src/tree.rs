@@ -1,6 +1,8 @@
 //! Pass 1: spans into trees, repaired so that every later pass may trust them: one root a tree, no cycles, children
 //! within their parents unless detached, times from the root's start. What had to be mended is counted.
 
+mod layers;
+
 use crate::resolve::{Call, Calls, Class};
 use crate::thresholds::Thresholds;
 use model::SpanTable;
@@ -57,6 +59,8 @@ pub struct Ingest {
     pub negative_durations: u64,
     pub missing_times: u64,
     pub duplicates: u64,
+    /// Spans of a driver whose call a mapper's span shows already.
+    pub second_layers: u64,
     pub joined_halves: u64,
     pub adopted: u64,
     pub realigned: u64,
@@ -162,6 +166,7 @@ impl Nursery<'_> {
         self.break_cycles();
         self.infer_classes();
         let children = self.adopt_covered();
+        let children = self.drop_second_layers(children);
         for root in 0..self.spans.len() {
             if self.spans[root].parent == NONE && !self.spans[root].dead {
                 self.grow(root, &children, trace_id, base);

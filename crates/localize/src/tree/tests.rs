@@ -30,6 +30,52 @@ fn a_clean_trace_is_kept_as_it_is() {
     );
 }
 
+/// A mapper's calls and, a little within each, what the driver below says of them.
+fn two_layers(scopes: [&str; 2]) -> SpanTable {
+    let mut spans = draw(
+        r#"
+        api server "GET /orders" 0..100
+          api db "SELECT 1" 10..20
+          api db "SELECT 1" 11..19
+          api db "SELECT 1" 30..40
+          api db "SELECT 1" 31..39
+        "#,
+    );
+    for row in 1..5 {
+        spans.scopes[row] = spans.strings.intern(scopes[(row + 1) % 2]);
+    }
+    spans
+}
+
+#[test]
+fn a_mapper_and_its_driver_are_one_call() {
+    check_trees(
+        &two_layers(["sqlalchemy", "psycopg"]),
+        &expect![[r#"
+        api server GET /orders 0..100
+          api db SELECT $1 10..20
+          api db SELECT $1 30..40
+        mended: second_layers: 2
+    "#]],
+    );
+}
+
+#[test]
+fn equal_calls_at_the_same_time_of_one_instrumentation_are_several() {
+    for scopes in [["pg", "pg"], ["", "pg"]] {
+        check_trees(
+            &two_layers(scopes),
+            &expect![[r#"
+            api server GET /orders 0..100
+              api db SELECT $1 10..20
+              api db SELECT $1 11..19
+              api db SELECT $1 30..40
+              api db SELECT $1 31..39
+        "#]],
+        );
+    }
+}
+
 #[test]
 fn halves_that_share_an_id_are_client_and_server() {
     let mut spans = draw(
