@@ -87,7 +87,9 @@ pub struct Cycle<'a> {
     pub limits: Limits,
     /// Asked before each change; `None`: every change is allowed.
     pub consent: Option<Consent<'a>>,
+    /// Changes that are settled: kept, refuted, declined, or unclear twice.
     used: Vec<String>,
+    tried: Vec<String>,
 }
 
 impl<'a> Cycle<'a> {
@@ -99,7 +101,7 @@ impl<'a> Cycle<'a> {
         limits: Limits,
         consent: Option<Consent<'a>>,
     ) -> Self {
-        Self { session, journal, output, hands, limits, consent, used: Vec::new() }
+        Self { session, journal, output, hands, limits, consent, used: Vec::new(), tried: Vec::new() }
     }
 
     /// Runs until a goal state or a limit. Recordings and steps are saved as they come.
@@ -161,7 +163,6 @@ impl<'a> Cycle<'a> {
         change: Change,
     ) -> Result<(Step, Option<(Recording, Diagnosis)>)> {
         let started_ns = clock::now_ns();
-        self.used.push(change.name.clone());
         self.output.say(&story::proposal(number, &finding, &change, self.output));
         let allowed = self.consent.is_none_or(|ask| ask(&finding, &change));
         let mut guard = Guard::new(self.hands.clone(), change.clone());
@@ -183,6 +184,11 @@ impl<'a> Cycle<'a> {
             finding.prediction = Some(judged);
         }
         let kept = tried.judgement.verdict == Verdict::Better;
+        // What could not be told gets one more try.
+        if tried.judgement.verdict != Verdict::Unclear || !allowed || self.tried.contains(&change.name) {
+            self.used.push(change.name.clone());
+        }
+        self.tried.push(change.name.clone());
         let after = if kept {
             guard.apply().await?;
             guard.keep();

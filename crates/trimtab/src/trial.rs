@@ -33,7 +33,11 @@ impl Layout {
     pub fn for_budget(budget: Duration, slow: Duration) -> Self {
         let wanted = MIN_WINDOW.max(slow * 4);
         let fits = budget.as_secs_f64() / (2.0 * wanted.as_secs_f64());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a small positive number"
+        )]
         let pairs = (fits.floor().max(1.0) as u32).clamp(MIN_PAIRS, MAX_PAIRS);
         let window = budget / (2 * pairs);
         let settle = SETTLE.max(slow / 2).min(window / 4);
