@@ -6,6 +6,7 @@ use crate::{clock, cycle};
 use anyhow::{Context, Result};
 use model::{Diagnosis, Recording, Step};
 use report::{Inputs, Measured, ReportData};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
@@ -45,7 +46,11 @@ pub(crate) fn write(
     let html = report::html(&ReportData::new(&inputs));
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let what = || format!("could not write the report {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(parent).with_context(what)?;
+    // To be shown to others: readable as an ordinary file is, not private as a temporary one.
+    let mut file = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o644))
+        .tempfile_in(parent)
+        .with_context(what)?;
     std::io::Write::write_all(&mut file, html.as_bytes()).with_context(what)?;
     file.persist(path).with_context(what)?;
     Ok(())
