@@ -8,7 +8,7 @@ use crate::resolve::{Class, hash};
 use crate::rules::Candidate;
 use crate::shape::{EndpointId, ShapeId};
 use hashbrown::HashMap;
-use model::{Evidence, Finding, GoalResult, Prediction, Severity};
+use model::{Evidence, Finding, GoalMetric, GoalResult, Grade, Prediction, QuantilePrediction, Severity};
 
 /// Version of the fingerprint: changes only when the same defect would be named otherwise.
 const FINGERPRINT_VERSION: &str = "v1";
@@ -74,6 +74,7 @@ impl Ranker<'_> {
         if let Some(prediction) = &prediction
             && suspect.is_none()
             && self.is_small(prediction)
+            && !self.is_telling(&candidate, prediction)
         {
             return None;
         }
@@ -150,6 +151,30 @@ impl Ranker<'_> {
         prediction.gain_ms() < (t.min_gain_share * prediction.before_ms).max(t.min_gain_ms)
     }
 
+    /// Many calls where few would do are told, for information, also where they are quick today: they grow with data.
+    fn is_telling(&self, candidate: &Candidate, prediction: &Prediction) -> bool {
+        let t = self.facts.thresholds;
+        // At the median too: among few requests one stall is the p95.
+        let gain = |q: &QuantilePrediction| 1.0 - q.after_ms / q.before_ms.max(f64::MIN_POSITIVE);
+        candidate.calls_per_request.is_some_and(|n| n >= f64::from(t.n_plus_one_calls))
+            && prediction.quantiles.iter().any(|q| gain(q) >= t.warning_gain_share)
+    }
+
+    /// Every goal that speaks of an endpoint is met, and there is one: a guess is then no reason to change anything.
+    fn has_met_goals(&self, endpoint: EndpointId) -> bool {
+        let name = self.facts.load.name(endpoint);
+        let mut concerning = self
+            .options
+            .goals
+            .iter()
+            .zip(self.goals)
+            .filter(|(goal, _)| {
+                goal.concerns(name) && matches!(goal.metric, GoalMetric::Quantile(_) | GoalMetric::Mean)
+            })
+            .peekable();
+        concerning.peek().is_some() && concerning.all(|(_, result)| result.met == Some(true))
+    }
+
     fn misses_goal(&self, endpoint: EndpointId) -> bool {
         let name = self.facts.load.name(endpoint);
         let results = self.options.goals.iter().zip(self.goals);
@@ -159,6 +184,11 @@ impl Ranker<'_> {
     fn severity(&self, candidate: &Candidate, prediction: Option<&Prediction>, goal_met: bool) -> Severity {
         let t = self.facts.thresholds;
         let gain = prediction.map_or(0.0, Prediction::gain_share);
+        let guessed =
+            prediction.is_some_and(|p| p.grade == Grade::C) && self.has_met_goals(candidate.endpoint);
+        if guessed || prediction.is_some_and(|p| self.is_small(p)) {
+            return candidate.severity.unwrap_or(Severity::Info);
+        }
         let by_gain = if gain >= t.critical_gain_share && !goal_met {
             Severity::Critical
         } else if gain >= t.warning_gain_share {
