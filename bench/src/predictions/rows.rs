@@ -9,6 +9,8 @@ use model::{Finding, Grade, Judgement, MetricVerdict, Severity, Verdict};
 const MEDIAN_ERROR: f64 = 0.15;
 /// From this predicted gain on the direction must be right, and with everything good nothing may promise it.
 const TOLD_GAIN: f64 = 0.10;
+/// A ratio's logarithm this far out on both sides is no interval.
+const UNKNOWN_LN: f64 = 8.99;
 const P50: f64 = 0.5;
 const P95: f64 = 0.95;
 
@@ -152,8 +154,7 @@ fn of<'a>(judgement: &'a Judgement, endpoint: &str, quantile: f64) -> Option<&'a
 
 fn actual(judgement: &Judgement, endpoint: &str, quantile: f64) -> Option<Actual> {
     let metric = of(judgement, endpoint, quantile)?;
-    // Too few requests for this quantile: the judge tells nothing then.
-    if metric.before_ms <= 0.0 {
+    if !is_known(metric) {
         return None;
     }
     Some(Actual {
@@ -162,6 +163,12 @@ fn actual(judgement: &Judgement, endpoint: &str, quantile: f64) -> Option<Actual
         low_ms: metric.low * metric.before_ms,
         high_ms: metric.high * metric.before_ms,
     })
+}
+
+/// Whether there were enough requests for this quantile: else the judge gives bounds, from e^-9 to e^9, in place of an
+/// interval, and a figure that compares a handful of requests.
+fn is_known(metric: &MetricVerdict) -> bool {
+    metric.before_ms > 0.0 && (metric.low.ln() > -UNKNOWN_LN || metric.high.ln() < UNKNOWN_LN)
 }
 
 fn predicted(finding: &Finding, quantile: f64) -> Option<Predicted> {
@@ -183,8 +190,8 @@ fn busiest(judgement: &Judgement) -> Option<String> {
 /// The table with its targets. `left`: findings with everything good, asked for in that mode only.
 pub(crate) fn figures(args: &PredictionsArgs, rows: &[Row], left: &[Finding], untried: &[String]) -> Figures {
     let errors: Vec<f64> = rows.iter().filter_map(Row::error).collect();
-    let told: Vec<&Row> =
-        rows.iter().filter(|r| r.predicted_gain().is_some_and(|g| g >= TOLD_GAIN)).collect();
+    let is_told = |row: &&Row| row.p95.1.is_some() && row.predicted_gain().is_some_and(|g| g >= TOLD_GAIN);
+    let told: Vec<&Row> = rows.iter().filter(is_told).collect();
     let wrong = told.iter().filter(|row| row.is_sign_right() != Some(true)).count();
     let count = |of: fn(&Row) -> Option<bool>| rows.iter().filter(|row| of(row) == Some(true)).count();
     let mut targets = vec![
@@ -195,8 +202,11 @@ pub(crate) fn figures(args: &PredictionsArgs, rows: &[Row], left: &[Finding], un
             3,
         ),
         Target::at_most(
-            &format!("wrong directions of {} predicted gains of 10 % or more", told.len()),
-            Some(wrong as f64),
+            &format!(
+                "wrong directions of {} measured gains that were predicted with 10 % or more",
+                told.len()
+            ),
+            (!told.is_empty()).then_some(wrong as f64),
             0.0,
             0,
         ),
@@ -219,7 +229,7 @@ pub(crate) fn figures(args: &PredictionsArgs, rows: &[Row], left: &[Finding], un
             rows.len()
         ),
         format!(
-            "actual after-p95 within the predicted interval: {} of {}; the two intervals meet: {} of {}",
+            "of those with both, actual after-p95 within the predicted interval: {} of {}; the two intervals meet: {} of {}",
             count(Row::is_inside),
             errors.len(),
             count(Row::meets),
@@ -318,6 +328,27 @@ mod tests {
             offline: true,
             output: None,
         }
+    }
+
+    #[test]
+    fn a_figure_without_an_interval_is_not_compared() {
+        let metric = |low: f64, high: f64| MetricVerdict {
+            metric: "p95(GET /)".into(),
+            operation: "GET /".into(),
+            quantile: 0.95,
+            before_ms: 100.0,
+            after_ms: 50.0,
+            ratio: 0.5,
+            low,
+            high,
+            detectable: 0.1,
+            needed_s: None,
+            verdict: Verdict::Unclear,
+            requests_before: 3,
+            requests_after: 3,
+        };
+        assert!(is_known(&metric(0.4, 0.6)) && is_known(&metric(0.4, 9_f64.exp())));
+        assert!(!is_known(&metric((-9_f64).exp(), 9_f64.exp())));
     }
 
     #[test]
