@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -30,35 +30,47 @@ pub(crate) async fn send(bodies: &[Bytes], address: &str) -> Result<u64> {
 }
 
 async fn send_part(bodies: Vec<Bytes>, address: String) -> Result<u64> {
-    let stream =
-        TcpStream::connect(&address).await.with_context(|| format!("could not connect to {address}"))?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+    let mut sender = connect(&address).await?;
     let mut retries = 0;
     for body in bodies {
         let mut tries = 0;
-        loop {
-            let request = Request::post("/v1/traces")
-                .header("host", &address)
-                .header("content-type", "application/x-protobuf")
-                .body(Full::new(body.clone()))?;
-            sender.ready().await?;
-            let response = sender.send_request(request).await.context("a body was not answered")?;
-            let status = response.status();
-            response.into_body().collect().await?;
-            match status {
-                StatusCode::OK => break,
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                    tries += 1;
-                    ensure!(tries <= MAX_RETRIES, "the receiver stayed full ({status})");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                _ => bail!("a body was answered with {status}"),
-            }
+        while !accepts(&mut sender, &address, &body).await? {
+            tries += 1;
+            ensure!(tries <= MAX_RETRIES, "the receiver at {address} stayed full");
+            tokio::time::sleep(PAUSE).await;
+            // A receiver that refuses a body unread ends the connection with it.
+            sender = connect(&address).await?;
         }
         retries += tries;
     }
-    connection.abort();
     Ok(retries)
+}
+
+async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>> {
+    let stream =
+        TcpStream::connect(address).await.with_context(|| format!("could not connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends when its sender is dropped; how it ends shows in the answers.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// Whether a body was taken; `false` if the receiver is full.
+async fn accepts(sender: &mut SendRequest<Full<Bytes>>, address: &str, body: &Bytes) -> Result<bool> {
+    let request = Request::post("/v1/traces")
+        .header("host", address)
+        .header("content-type", "application/x-protobuf")
+        .body(Full::new(body.clone()))?;
+    sender.ready().await.with_context(|| format!("{address} closed the connection"))?;
+    let response = sender.send_request(request).await.context("a body was not answered")?;
+    let status = response.status();
+    match status {
+        StatusCode::OK => {
+            response.into_body().collect().await.context("an answer broke off")?;
+            Ok(true)
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+        _ => bail!("a body was answered with {status}"),
+    }
 }
