@@ -44,11 +44,15 @@ impl Database {
             .await
         {
             Ok(row) => row.and_then(|r| r.try_get::<_, String>(0).ok()).unwrap_or_default(),
-            Err(error) => return Ok(Snapshot { gap: Some(unreadable(&format_error(&error))), ..Snapshot::default() }),
+            Err(error) => {
+                return Ok(Snapshot { gap: Some(unreadable(&format_error(&error))), ..Snapshot::default() });
+            }
         };
         match client.query(FIGURES, &[&MAX_STATEMENTS]).await {
             Ok(rows) => Ok(collect(&rows, epoch)),
-            Err(error) => Ok(Snapshot { gap: Some(unreadable(&format_error(&error))), ..Snapshot::default() }),
+            Err(error) => {
+                Ok(Snapshot { gap: Some(unreadable(&format_error(&error))), ..Snapshot::default() })
+            }
         }
     }
 }
@@ -103,8 +107,11 @@ impl Snapshot {
                 "GRANT pg_read_all_stats TO the role that Trimtab connects as",
             ));
         }
-        let mut statements: Vec<Statement> =
-            after.statements.values().filter_map(|now| difference(before.statements.get(&now.text), now)).collect();
+        let mut statements: Vec<Statement> = after
+            .statements
+            .values()
+            .filter_map(|now| difference(before.statements.get(&now.text), now))
+            .collect();
         statements.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms).then_with(|| a.text.cmp(&b.text)));
         (statements, gaps)
     }
