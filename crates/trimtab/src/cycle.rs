@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::story;
 use crate::trials::{self, Tried};
 use anyhow::Result;
-use model::{Change, Diagnosis, Finding, Judgement, Recording, Step, Verdict};
+use model::{Change, Diagnosis, Finding, Recording, Step, Verdict};
 use std::time::{Duration, Instant};
 
 /// When the loop ends by itself.
@@ -242,9 +242,4 @@ fn is_worth_it(finding: &Finding) -> bool {
 
 fn worth_it(diagnosis: &Diagnosis) -> bool {
     diagnosis.findings.iter().any(is_worth_it)
-}
-
-/// Whether a judgement is a yes.
-pub fn is_better(judgement: &Judgement) -> bool {
-    judgement.verdict == Verdict::Better
 }
