@@ -40,7 +40,7 @@ pub(crate) fn run(args: &LocalizeArgs) -> Result<Figures> {
         let whole = middle(|r| r.read_s + r.judge_s).map(|s| spans / s);
         let resident = middle(|r| r.resident_bytes).map(|bytes| bytes / spans);
         rows.push(vec![
-            Cell::text(if needed_only { "attributes of the rules" } else { "all (`trimtab localize`)" }),
+            Cell::text(if needed_only { "those of the rules (`trimtab localize`)" } else { "all" }),
             Cell::maybe(middle(|r| r.read_s).map(|s| spans / s), 0),
             Cell::maybe(middle(|r| r.judge_s).map(|s| spans / s), 0),
             Cell::maybe(whole, 0),
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &LocalizeArgs) -> Result<Figures> {
             Cell::maybe(middle(|r| r.peak_bytes).map(|bytes| bytes / spans), 0),
             Cell::number(rounds[0].judged.findings as f64, 0),
         ]);
-        if !needed_only {
+        if needed_only {
             let name = "from a recording to findings, spans per CPU-second";
             targets.push(Target::at_least(name, whole, SPANS_PER_CPU_S, 0));
             targets.push(Target::at_most("resident bytes a span, read", resident, RESIDENT_BYTES, 0));
@@ -128,12 +128,7 @@ pub(crate) fn judge(args: &JudgeArgs) -> Result<()> {
         Ok(())
     };
     phase("ready")?;
-    let recording = if args.needed_only {
-        let (spans, _) = recording::read_spans(&args.folder, Some(localize::ATTRIBUTES))?;
-        Recording { spans, ..Recording::default() }
-    } else {
-        recording::read(&args.folder)?
-    };
+    let recording = recording::read_wanted(&args.folder, args.needed_only.then_some(localize::ATTRIBUTES))?;
     phase(READ)?;
     let diagnosis = localize::localize(&recording, &localize::Options::default());
     let judged = Judged {

@@ -13,7 +13,7 @@ mod spans_read;
 mod table;
 mod write;
 
-pub use read::{read, read_run};
+pub use read::{read, read_run, read_wanted};
 pub use sink::SpanSink;
 pub use spans_read::read_spans;
 pub use write::{Writer, write_findings};

@@ -14,9 +14,18 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The folder is no recording, `run.json` cannot be read, or a newer version wrote it.
 pub fn read(folder: &Path) -> Result<Recording> {
+    read_wanted(folder, None)
+}
+
+/// As [`read`], with only those span attributes whose keys are wanted; a key that ends in `.` is a prefix. For judging
+/// a large recording: attributes are most of its memory.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_wanted(folder: &Path, attributes: Option<&[&str]>) -> Result<Recording> {
     let run = read_run(folder)?;
     let finished = folder.join(RUN).exists();
-    let (spans, mut gaps) = spans_read::read_spans(folder, None)?;
+    let (spans, mut gaps) = spans_read::read_spans(folder, attributes)?;
     let mut recording = Recording { run, spans, ..Recording::default() };
     let mut keep = |signal: &str, file: &Path, error: anyhow::Error| {
         if finished || file.exists() {

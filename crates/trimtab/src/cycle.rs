@@ -89,6 +89,7 @@ pub struct Cycle<'a> {
     pub consent: Option<Consent<'a>>,
     /// Changes that are settled: kept, refuted, declined, or unclear twice.
     used: Vec<String>,
+    /// All that were tried, those included that may be tried once more.
     tried: Vec<String>,
 }
 
@@ -144,14 +145,17 @@ impl<'a> Cycle<'a> {
         late.then_some(Ending::OutOfTime)
     }
 
-    /// The best finding that can be mended from here, with its change.
+    /// The best finding that can be mended from here, with its change. What was unclear comes again after all others.
     fn choose(&self, diagnosis: &Diagnosis) -> Option<(Finding, Change)> {
         let settings = &self.session.settings;
         let sql_allowed = settings.database.may_change && settings.database.url.is_some();
-        diagnosis.findings.iter().filter(|f| is_worth_it(f)).find_map(|finding| {
-            let change = control::change_for(finding, &settings.controls, sql_allowed, &self.used)?;
-            Some((finding.clone(), change))
-        })
+        let best = |settled: &[String]| {
+            diagnosis.findings.iter().filter(|f| is_worth_it(f)).find_map(|finding| {
+                let change = control::change_for(finding, &settings.controls, sql_allowed, settled)?;
+                Some((finding.clone(), change))
+            })
+        };
+        best(&self.tried).or_else(|| best(&self.used))
     }
 
     /// One change: applied under a guard, judged, kept or taken back.

@@ -76,10 +76,6 @@ impl Session {
         self.watched.push(group(role, pid, true));
     }
 
-    pub fn database(&self) -> Option<&Database> {
-        self.database.as_ref()
-    }
-
     /// The target answers at all: one request of the first operation's kind would be too much to ask, so one `GET /`.
     pub async fn check_target(&self) -> Result<()> {
         let url = &self.settings.scenario.base_url;

@@ -223,7 +223,7 @@ text = {{ kind = "list", values = {texts:?} }}
 
 /// What must be true of the service's diagnosis.
 fn check(service: &Service, diagnosis: &Value, naming: &str) {
-    let shown = || format!("naming `{naming}`: {diagnosis:#}");
+    let shown = || format!("naming `{naming}`: {}", in_short(diagnosis));
     let findings = diagnosis["findings"].as_array().unwrap();
     let find = |rule: &str, endpoint: &str| {
         let found = findings.iter().find(|f| f["rule"] == rule && f["endpoint"] == endpoint);
@@ -242,6 +242,22 @@ fn check(service: &Service, diagnosis: &Value, naming: &str) {
     let loud: Vec<&Value> = healthy.filter(|f| f["severity"] != "info").collect();
     assert!(loud.is_empty(), "on the healthy endpoint, naming `{naming}`: {loud:#?}");
     check_figures(service, diagnosis, naming);
+}
+
+/// What was found where, and what was not seen: few lines, as a log may be cut.
+fn in_short(diagnosis: &Value) -> String {
+    let mut text = String::new();
+    for finding in diagnosis["findings"].as_array().unwrap() {
+        let word = |name: &str| finding[name].as_str().unwrap_or("?").to_owned();
+        let (severity, rule, endpoint) = (word("severity"), word("rule"), word("endpoint"));
+        writeln!(text, "{severity} {rule} on {endpoint}: {}", word("title")).unwrap();
+        writeln!(text, "  {}", finding["evidence"]["lines"]).unwrap();
+    }
+    for part in ["endpoints", "validity", "gaps"] {
+        writeln!(text, "{part}: {}", diagnosis["recording"][part]).unwrap();
+    }
+    writeln!(text, "gaps: {}\nnot run: {}", diagnosis["gaps"], diagnosis["rules_not_run"]).unwrap();
+    text
 }
 
 /// Requests and traces are joined under the operations' names, and every goal has its figure.

@@ -47,7 +47,7 @@ fn validity(of: &Diagnosis, width: usize, colour: Colour) -> String {
     let mut out = String::new();
     for issue in &of.recording.validity.issues {
         let mark = if issue.invalid { "invalid: " } else { "doubtful: " };
-        let text = without_secrets(&format!("{} {}", issue.reason, issue.hint));
+        let text = without_secrets(&format!("{}; {}", issue.reason, issue.hint));
         let lines = wrap(mark, &line(&text, SENTENCE), width);
         out.push_str(&colour.paint(if issue.invalid { Ink::Bad } else { Ink::Warning }, lines.trim_end()));
         out.push('\n');

@@ -50,7 +50,7 @@ pub(crate) fn read(inputs: &[PathBuf]) -> Result<Recording> {
     if let [one] = inputs
         && one.is_dir()
     {
-        return super::read_recording(one);
+        return super::read_for_judging(one);
     }
     if let Some(folder) = inputs.iter().find(|p| p.is_dir()) {
         bail!("{} is a folder: give either one recording or trace files", folder.display());

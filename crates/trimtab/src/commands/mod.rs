@@ -66,7 +66,16 @@ impl Setting {
 
 /// A recording as it is judged: what its window holds. On disk there is the warm-up too.
 fn read_recording(folder: &Path) -> Result<Recording> {
-    let mut recording = recording::read(folder)?;
+    read_wanted(folder, None)
+}
+
+/// A recording with what the rules look at, and no other attribute.
+fn read_for_judging(folder: &Path) -> Result<Recording> {
+    read_wanted(folder, Some(::localize::ATTRIBUTES))
+}
+
+fn read_wanted(folder: &Path, attributes: Option<&[&str]>) -> Result<Recording> {
+    let mut recording = recording::read_wanted(folder, attributes)?;
     window::cut_to_window(&mut recording);
     Ok(recording)
 }
