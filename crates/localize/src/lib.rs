@@ -2,6 +2,7 @@
 //! could not be seen. Pure: no files, sockets, clock or chance; the same recording gives the same bytes.
 
 pub mod coverage;
+pub mod cpu;
 pub mod critical;
 pub mod depend;
 pub mod differential;

@@ -1,6 +1,7 @@
 //! `cpu_self_time`: the request's time is spent in the service's own code, with nothing called.
 
 use super::{Candidate, Fix, Rule, Signal};
+use crate::cpu::{OwnTime, Proof, own_ms};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
@@ -11,72 +12,35 @@ pub(super) const RULE: Rule = Rule {
     name: "cpu_self_time",
     needs: &[Signal::Traces],
     why: "No index and no cache below will help where the code itself computes; and on an event loop everybody else waits for it.",
-    how: "One kind of span has 30 % or more of the endpoint's critical path as its own time, with nothing below it, 5 ms or more a request; the span's busy time says that it is CPU, or the service's CPU is seen to be in use.",
-    predicts: "The own time falls to a fifth, as a better algorithm or data structure makes it; from none of the gain to all of it.",
+    how: "One kind of span has 30 % or more of the endpoint's critical path as its own time, with nothing below it, 5 ms or more a request; the span's busy time says that it is CPU, or the service keeps half as many cores busy as this time would need. Own time that is no computing is a wait that no span shows (see `not_observable`).",
+    predicts: "The part of it that is computing falls to a fifth, as a better algorithm or data structure makes it; from none of the gain to all of it.",
     run,
 };
 
 /// What mending hot code leaves of it, see `predicts`.
 const LEFT: f64 = 0.2;
 
-/// How sure it is that own time is CPU time and not an unseen wait.
-#[derive(Clone, Copy, PartialEq)]
-enum Proof {
-    Busy(f64),
-    ProcessCpu(f64),
-    None,
-}
-
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
-    let shared = facts.saturation.cores_of_others(facts.thresholds).is_some();
+    let t = facts.thresholds;
+    let own = OwnTime::of(facts);
     facts
         .shapes()
         .filter(|(_, shape)| matches!(shape.class, Class::Server | Class::Internal))
-        .filter(|(_, shape)| shape.own_share >= facts.thresholds.self_time_share)
-        .filter(|(_, shape)| own_ms(facts, shape) >= facts.thresholds.min_gain_ms)
-        // Where neighbours fill the CPU, own time is waiting for a turn, unless the spans tell their time on it.
-        .filter(|(_, shape)| !shared || matches!(proof(facts, shape), Proof::Busy(_)))
-        .filter_map(|(id, shape)| candidate(facts, id, shape))
+        .filter(|(_, shape)| shape.own_share >= t.self_time_share && own_ms(facts, shape) >= t.min_gain_ms)
+        .map(|(id, shape)| (id, shape, own.proof(facts, id)))
+        .filter(|(_, _, proof)| !proof.refutes(t.busy_share))
+        // Where neighbours fill the CPU, own time is waiting for a turn, unless the service's use says otherwise.
+        .filter(|(_, _, proof)| !is_shared(facts) || (*proof != Proof::None && proof.share() >= t.busy_share))
+        .map(|(id, shape, proof)| candidate(facts, id, shape, proof))
         .collect()
 }
 
-/// Own time a request, milliseconds.
-fn own_ms(facts: &Facts<'_>, shape: &Shape) -> f64 {
-    let endpoint = facts.endpoint_of(shape);
-    endpoint.root_ns as f64 / endpoint.trees.len().max(1) as f64 * shape.own_share / 1e6
+fn is_shared(facts: &Facts<'_>) -> bool {
+    facts.saturation.cores_of_others(facts.thresholds).is_some()
 }
 
-fn proof(facts: &Facts<'_>, shape: &Shape) -> Proof {
-    let (mut busy, mut all) = (0.0, 0.0);
-    for node in shape.groups.iter().flat_map(|g| facts.nodes(g)) {
-        if let Some(ns) = facts.call(*node).busy_ns() {
-            busy += ns;
-            all += facts.node(*node).duration_ns() as f64;
-        }
-    }
-    if all > 0.0 {
-        return Proof::Busy((busy / all).clamp(0.0, 1.0));
-    }
-    let service = facts.name(shape.service);
-    let container = facts.saturation.services.get(service).and_then(|u| u.cores);
-    let process = facts.saturation.roles.get("service").and_then(|u| u.cores);
-    container.or(process).map_or(Proof::None, Proof::ProcessCpu)
-}
-
-fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<Candidate> {
-    let t = facts.thresholds;
-    let proof = proof(facts, shape);
+fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, proof: Proof) -> Candidate {
     let own_ms = own_ms(facts, shape);
-    // Cores that this endpoint alone would keep busy if its own time were all CPU.
-    let demand = own_ms / 1e3 * facts.rate_per_s(shape.endpoint);
-    let refuted = match proof {
-        Proof::Busy(share) => share < t.busy_share,
-        Proof::ProcessCpu(cores) => cores < demand * t.busy_share,
-        Proof::None => false,
-    };
-    if refuted {
-        return None;
-    }
     let share = shape.own_share * 100.0;
     let title = format!("{own_ms:.1} ms a request in {}'s own code", facts.name(shape.template));
     let mut candidate = Candidate::on_shape(facts, id, title);
@@ -85,18 +49,13 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<Candidate>
     candidate.share_of_critical_path = Some(shape.own_share);
     candidate.lines =
         vec![format!("{share:.0} % of the critical path has no call below it: {own_ms:.1} ms a request")];
-    candidate.lines.push(match proof {
-        Proof::Busy(share) => format!("the spans were on the CPU {:.0} % of their time", share * 100.0),
-        Proof::ProcessCpu(cores) => {
-            format!("the service keeps {cores:.2} cores busy; this alone needs {demand:.2}")
-        }
-        Proof::None => "no CPU figures: it may also be a wait that no span shows".to_owned(),
-    });
-    let own = |left: f64| vec![Transform::Own { of: id, to: Cost::Times(left) }];
+    candidate.lines.push(line(proof));
+    let computed = proof.share();
+    let own = |left: f64| vec![Transform::Own { of: id, to: Cost::Times(1.0 - computed * (1.0 - left)) }];
     candidate.fix = Some(Fix {
         point: own(LEFT),
         least: Vec::new(),
-        most: own(0.0),
+        most: vec![Transform::Own { of: id, to: Cost::Ns(0.0) }],
         grade: Grade::C,
         assumption: "the code can be made five times as fast".to_owned(),
     });
@@ -109,10 +68,21 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Option<Candidate>
     }];
     candidate.confidence = match proof {
         Proof::Busy(_) => 0.8,
-        Proof::ProcessCpu(_) => 0.65,
-        Proof::None => 0.4,
+        Proof::Watched { share, .. } if share >= facts.thresholds.busy_share => 0.65,
+        Proof::Watched { .. } | Proof::None => 0.4,
     };
-    Some(candidate)
+    candidate
+}
+
+fn line(proof: Proof) -> String {
+    match proof {
+        Proof::Busy(share) => format!("the spans were on the CPU {:.0} % of their time", share * 100.0),
+        Proof::Watched { cores, demand, share, .. } => format!(
+            "the service keeps {cores:.2} cores busy, this alone would need {demand:.2}: about {:.0} % of it is computing",
+            share * 100.0
+        ),
+        Proof::None => "no CPU figures: it may also be a wait that no span shows".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -161,8 +131,24 @@ mod tests {
         let mut recording = drawn(DRAWING);
         recording.run.environment.cpus = 8;
         let host = MetricSeries { name: names::HOST_CPU.into(), attributes: [].into(), ..service_cpu(0.99) };
-        recording.metrics.extend([service_cpu(0.9), host]);
+        recording.metrics.extend([service_cpu(0.3), host]);
         check_rule("cpu_self_time", &recording, &expect![[""]]);
+    }
+
+    #[test]
+    fn computing_stays_computing_beside_loud_neighbours_and_many_rows() {
+        let drawing = r#"
+        repeat 20
+        api server "GET /recommendations" 0..100 http.response.body.size=400
+          api db "SELECT * FROM orders WHERE customer_id = $1" 5..35 db.response.returned_rows=5000
+        "#;
+        let mut recording = drawn(drawing);
+        recording.run.environment.cpus = 8;
+        let host = MetricSeries { name: names::HOST_CPU.into(), attributes: [].into(), ..service_cpu(0.99) };
+        recording.metrics.extend([service_cpu(0.65), host]);
+        let found = crate::localize(&recording, &crate::Options::default()).findings;
+        let rules: Vec<&str> = found.iter().map(|f| f.rule.as_str()).collect();
+        assert!(rules.contains(&"over_fetch") && rules.contains(&"cpu_self_time"), "{rules:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `not_observable`: time passes that no span explains. An endpoint that cannot be seen is never called healthy.
 
 use super::{Candidate, Rule, Signal};
+use crate::cpu::{OwnTime, Proof};
 use crate::facts::Facts;
 use crate::shape::{EndpointId, ShapeId};
 use model::{Remedy, RemedyKind, Severity};
@@ -15,10 +16,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
-    facts.endpoints().filter_map(|(id, _)| on_endpoint(facts, id)).collect()
+    let own = OwnTime::of(facts);
+    let roots = facts.shapes().filter(|(_, s)| s.parent.is_none());
+    roots.filter_map(|(root, shape)| on_endpoint(facts, shape.endpoint, root, &own)).collect()
 }
 
-fn on_endpoint(facts: &Facts<'_>, id: EndpointId) -> Option<Candidate> {
+fn on_endpoint(facts: &Facts<'_>, id: EndpointId, root: ShapeId, own: &OwnTime) -> Option<Candidate> {
     let t = facts.thresholds;
     let endpoint = facts.shapes.endpoint(id);
     let covered = facts.coverage.get(id as usize).copied().unwrap_or(1.0);
@@ -27,7 +30,6 @@ fn on_endpoint(facts: &Facts<'_>, id: EndpointId) -> Option<Candidate> {
     if covered >= t.min_coverage || unexplained_ms < t.unexplained_floor_ms {
         return None;
     }
-    let (root, _) = facts.shapes().find(|(_, s)| s.endpoint == id && s.parent.is_none())?;
     let title = format!("{:.0} % of the time is explained by no span", (1.0 - covered) * 100.0);
     let mut candidate = Candidate::on_shape(facts, root, title);
     candidate.claims.clear();
@@ -35,11 +37,25 @@ fn on_endpoint(facts: &Facts<'_>, id: EndpointId) -> Option<Candidate> {
     candidate.share_of_critical_path = Some(1.0 - covered);
     candidate.lines =
         vec![format!("{unexplained_ms:.1} of {mean_ms:.1} ms a request lie outside of any child span")];
+    candidate.lines.extend(waits(own.proof(facts, root), t.busy_share));
     candidate.remedies =
         vec![Remedy { kind: RemedyKind::Code, text: hint(facts, root), patch: None, undo: None }];
     candidate.confidence = 0.9;
     candidate.severity = Some(Severity::Info);
     Some(candidate)
+}
+
+/// Own time that is seen to be no computing is a wait for something that sends no spans.
+fn waits(proof: Proof, busy_share: f64) -> Option<String> {
+    if !proof.refutes(busy_share) {
+        return None;
+    }
+    Some(match proof {
+        Proof::Watched { cores, demand, .. } => format!(
+            "most of it is waiting, not computing: the service keeps {cores:.2} cores busy where this time would need {demand:.2}"
+        ),
+        _ => "most of it is waiting, not computing: the spans were hardly on a CPU".to_owned(),
+    })
 }
 
 fn hint(facts: &Facts<'_>, root: ShapeId) -> String {
@@ -80,6 +96,22 @@ mod tests {
             &drawn("repeat 20\napi server \"GET /a\" 0..100\n  api db \"SELECT 1\" 5..90"),
             &expect![[""]],
         );
+    }
+
+    #[test]
+    fn time_that_is_no_computing_is_called_waiting() {
+        let mut recording = drawn("repeat 20\napi server \"GET /a\" 0..90");
+        recording.metrics.push(model::MetricSeries {
+            name: model::metrics::names::CONTAINER_CPU.into(),
+            unit: "1".into(),
+            kind: model::MetricKind::Gauge,
+            attributes: [("service.name".to_owned(), "api".to_owned())].into(),
+            points: vec![model::Point { time_ns: 1, value: 0.07 }],
+        });
+        let found = crate::localize(&recording, &crate::Options::default()).findings;
+        let rules: Vec<&str> = found.iter().map(|f| f.rule.as_str()).collect();
+        assert_eq!(rules, ["not_observable"]);
+        assert!(found[0].evidence.lines[1].contains("waiting"), "{:?}", found[0].evidence.lines);
     }
 
     #[test]
