@@ -13,6 +13,7 @@ mod spans;
 pub mod sql;
 mod statement;
 mod strings;
+pub mod template;
 mod trial;
 
 pub use change::{Change, ChangeKind, HttpCall};
