@@ -112,12 +112,17 @@ impl<'a> Cycle<'a> {
         let mut last: Option<(Recording, Diagnosis)> = None;
         let mut steps: Vec<Step> = Vec::new();
         let mut longest_step = Duration::ZERO;
+        let mut longer = false;
         let ending = loop {
             let (recording, diagnosis) = last.as_ref().unwrap_or(&first);
             if let Some(ending) = self.ending(diagnosis, steps.len(), longest_step) {
                 break ending;
             }
             let Some((finding, change)) = self.choose(diagnosis) else {
+                if let Some(again) = self.look_longer(&mut longer).await? {
+                    last = Some(again);
+                    continue;
+                }
                 break if worth_it(diagnosis) { Ending::OnlyForPeople } else { Ending::NothingWorthIt };
             };
             let begun = Instant::now();
@@ -214,6 +219,20 @@ impl<'a> Cycle<'a> {
         self.journal.append(&step)?;
         self.output.say(&report::text::step(&step, self.output.width, self.output.paint()));
         Ok((step, after))
+    }
+
+    /// Before it gives up, the loop looks once more and twice as long: a goal that is missed by little may have been
+    /// missed by chance.
+    async fn look_longer(&mut self, done: &mut bool) -> Result<Option<(Recording, Diagnosis)>> {
+        let usual = self.session.settings.load.duration;
+        let late = self.limits.deadline.is_some_and(|deadline| Instant::now() + usual * 2 > deadline);
+        if std::mem::replace(done, true) || late {
+            return Ok(None);
+        }
+        self.session.settings.load.duration = usual * 2;
+        let looked = self.look("measuring for longer").await;
+        self.session.settings.load.duration = usual;
+        looked.map(Some)
     }
 
     /// Measures, saves and judges.

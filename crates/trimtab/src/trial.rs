@@ -14,6 +14,10 @@ const MIN_WINDOW: Duration = Duration::from_secs(1);
 const MAX_PAIRS: u32 = 40;
 /// Pairs at least: fewer carry no statistics.
 const MIN_PAIRS: u32 = 6;
+/// Requests expected in each arm: half as many are enough for a median, but arrivals come by chance.
+const MIN_REQUESTS: f64 = 24.0;
+/// A rare operation gets at most so many times the budget.
+const MAX_STRETCH: f64 = 2.0;
 
 /// How long a window is and how much of it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +49,24 @@ impl Layout {
         Self { window, settle, tail, pairs }
     }
 
+    /// As [`Layout::for_budget`], but longer where requests are so rare, `per_s` of them a second, that the arms would
+    /// see too few. An unknown rate (0 or not finite) changes nothing.
+    #[must_use]
+    pub fn for_requests(budget: Duration, slow: Duration, per_s: f64) -> Self {
+        let layout = Self::for_budget(budget, slow);
+        let expected = per_s * layout.counted_per_arm().as_secs_f64();
+        if expected > 0.0 && expected < MIN_REQUESTS {
+            Self::for_budget(budget.mul_f64((MIN_REQUESTS / expected).min(MAX_STRETCH)), slow)
+        } else {
+            layout
+        }
+    }
+
+    /// Of all windows of one arm together.
+    fn counted_per_arm(&self) -> Duration {
+        (self.window - self.settle - self.tail) * self.pairs
+    }
+
     /// Load needed for all windows.
     #[must_use]
     pub fn total(&self) -> Duration {
@@ -67,6 +89,8 @@ pub fn counted(arm: Arm, in_force: Duration, ended: Duration, layout: &Layout) -
 mod tests {
     use super::*;
 
+    const CELL: Duration = Duration::from_millis(CELL_MS as u64);
+
     #[test]
     fn a_layout_fits_its_budget_and_counts_most_of_a_window() {
         for (budget, slow) in [(14.0, 0.02), (14.0, 0.3), (40.0, 0.1), (40.0, 5.0), (5.0, 0.001)] {
@@ -75,6 +99,20 @@ mod tests {
             assert!(layout.window >= (layout.settle + layout.tail) * 2, "{layout:?}");
             assert!((MIN_PAIRS..=MAX_PAIRS).contains(&layout.pairs));
         }
+    }
+
+    #[test]
+    fn a_rare_operation_is_tried_for_longer() {
+        let (budget, slow) = (Duration::from_secs(20), Duration::from_millis(300));
+        let layout = |per_s| Layout::for_requests(budget, slow, per_s);
+        for common in [30.0, 0.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(layout(common), Layout::for_budget(budget, slow), "{common}");
+        }
+        let rare = layout(2.5);
+        assert!(rare.total() > budget.mul_f64(1.1) && rare.total() < budget * 2, "{rare:?}");
+        let expected = 2.5 * rare.counted_per_arm().as_secs_f64();
+        assert!((22.0..40.0).contains(&expected), "{expected} in {rare:?}");
+        assert!(layout(1e-6).total() <= budget * 2 + CELL, "{:?}", layout(1e-6));
     }
 
     #[test]

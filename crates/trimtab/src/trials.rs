@@ -56,7 +56,7 @@ pub async fn run(
     before: &Recording,
 ) -> Result<Tried> {
     let mut trial = if change.toggles_at_run_time() {
-        interleaved(session, guard, finding, change).await?
+        interleaved(session, guard, finding, change, before).await?
     } else {
         sequential(session, guard, finding, change, before).await?
     };
@@ -73,10 +73,12 @@ async fn interleaved(
     guard: &mut Guard,
     finding: &Finding,
     change: &Change,
+    before: &Recording,
 ) -> Result<Trial> {
     let settings = &session.settings;
     let slow_ms = finding.prediction.as_ref().map_or(50.0, |p| p.before_ms);
-    let layout = Layout::for_budget(settings.verify.duration, Duration::from_secs_f64(slow_ms / 1e3));
+    let slow = Duration::from_secs_f64(slow_ms / 1e3);
+    let layout = Layout::for_requests(settings.verify.duration, slow, per_s(before, &finding.endpoint));
     let order = verify::schedule(layout.pairs as usize, settings.load.seed);
     let warm_up = settings.load.warm_up.min(layout.window);
     let total = warm_up + layout.total() + layout.settle;
@@ -96,6 +98,14 @@ async fn interleaved(
         window_s: (layout.window - layout.settle - layout.tail).as_secs_f64(),
         operations: verify::pair_up(&result.cells, &result.operations, &windows),
     })
+}
+
+/// Requests of an operation in a second of a recording; 0 where it has none.
+fn per_s(recording: &Recording, operation: &str) -> f64 {
+    let seconds = recording.run.end_ns.saturating_sub(recording.run.start_ns) as f64 / 1e9;
+    let Some(index) = recording.run.operations.iter().position(|name| name == operation) else { return 0.0 };
+    let cells = recording.latencies.iter().filter(|cell| cell.operation as usize == index);
+    cells.map(|cell| cell.response.count()).sum::<u64>() as f64 / seconds.max(f64::MIN_POSITIVE)
 }
 
 /// The prediction for the highest quantile that the trial can tell anything about.
