@@ -45,7 +45,8 @@ fn measure(facts: &Facts<'_>, goal: &Goal) -> Option<f64> {
     }
 }
 
-fn of_endpoint(facts: &Facts<'_>, endpoint: EndpointId, metric: GoalMetric) -> Option<f64> {
+/// A figure of one endpoint, in the goal's unit; `None` where the metric is none of an endpoint.
+pub(crate) fn of_endpoint(facts: &Facts<'_>, endpoint: EndpointId, metric: GoalMetric) -> Option<f64> {
     let load = &facts.load.endpoints[endpoint as usize];
     match metric {
         GoalMetric::Quantile(q) => Some(quantile_ms(facts, endpoint, q)),

@@ -18,6 +18,7 @@ pub mod rules;
 pub mod saturation;
 pub mod shape;
 pub mod simulate;
+pub mod standing;
 mod summary;
 #[cfg(test)]
 mod testing;
