@@ -104,9 +104,7 @@ fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
 
 fn is_mail_port(facts: &Facts<'_>, shape: &Shape) -> bool {
     let Some(node) = shape.groups.first().and_then(|g| facts.nodes(g).first()) else { return false };
-    let span = facts.recording.spans.row(facts.node(*node).row as usize);
-    let port =
-        ["server.port", "net.peer.port", "network.peer.port"].iter().find_map(|key| span.attribute(key));
+    let port = facts.attribute(*node, &["server.port", "net.peer.port", "network.peer.port"]);
     port.and_then(|p| p.as_number()).is_some_and(|port| MAIL_PORTS.iter().any(|p| (port - p).abs() < 0.5))
 }
 
