@@ -3,7 +3,7 @@
 
 use crate::facts::Facts;
 use crate::load_model;
-use crate::rules::Fix;
+use crate::rules::{Fix, LoadEffect};
 use crate::shape::{EndpointId, quantile};
 use crate::simulate::{Simulator, Transform};
 use crate::tree::TreeId;
@@ -39,7 +39,7 @@ impl Sample {
 
     fn after(&self, simulator: &mut Simulator<'_>, fix: &[Transform]) -> Vec<f64> {
         let runs = self.trees.iter().zip(&self.overheads);
-        let mut after: Vec<f64> = runs.map(|(t, o)| simulator.root_ns(*t, fix) + o).collect();
+        let mut after: Vec<f64> = runs.map(|(t, o)| (simulator.root_ns(*t, fix) + o).max(0.0)).collect();
         after.sort_unstable_by(f64::total_cmp);
         after
     }
@@ -62,7 +62,10 @@ pub fn predict(
     let point = sample.after(&mut simulator, &fix.point);
     let least = sample.after(&mut simulator, &fix.least);
     let most = sample.after(&mut simulator, &fix.most);
-    let relief = load_model::relief(facts, endpoint, sample.saved_share(&point));
+    let relief = match fix.load {
+        LoadEffect::Added => load_model::relief(facts, endpoint, sample.saved_share(&point)),
+        LoadEffect::Included => load_model::Relief::NONE,
+    };
     let of = |q: f64| {
         let recorded = quantile(&sample.before, q);
         let joined = &facts.load.endpoints[endpoint as usize];
@@ -97,6 +100,25 @@ pub fn predict(
         grade: if relief.is_model { fix.grade.max(Grade::C) } else { fix.grade },
         assumption,
         quantiles,
+    })
+}
+
+/// Several fixes as one: their transforms are one list, run at once. Of grades and assumptions, the worst and all.
+#[must_use]
+pub fn together(fixes: &[&Fix]) -> Option<Fix> {
+    let grade = fixes.iter().map(|f| f.grade).max()?;
+    let all = |of: fn(&Fix) -> &Vec<Transform>| fixes.iter().flat_map(|f| of(f).iter().cloned()).collect();
+    let mut assumptions: Vec<&str> =
+        fixes.iter().map(|f| f.assumption.as_str()).filter(|a| !a.is_empty()).collect();
+    assumptions.dedup();
+    let included = fixes.iter().all(|f| f.load == LoadEffect::Included);
+    Some(Fix {
+        point: all(|f| &f.point),
+        least: all(|f| &f.least),
+        most: all(|f| &f.most),
+        grade,
+        assumption: assumptions.join("; "),
+        load: if included { LoadEffect::Included } else { LoadEffect::Added },
     })
 }
 

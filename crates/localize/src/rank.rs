@@ -5,7 +5,7 @@ use crate::Options;
 use crate::facts::Facts;
 use crate::predict::{Sample, predict};
 use crate::resolve::{Class, hash};
-use crate::rules::Candidate;
+use crate::rules::{Candidate, Fix};
 use crate::shape::{EndpointId, ShapeId};
 use crate::standing::Standing;
 use hashbrown::{HashMap, HashSet};
@@ -25,14 +25,15 @@ pub struct Claim {
     pub suspect: Option<usize>,
 }
 
-/// Findings, best first.
+/// Findings, best first, and by fingerprint the endpoint and the fix that each was predicted from.
+pub struct Ranked {
+    pub findings: Vec<Finding>,
+    pub fixes: HashMap<String, (EndpointId, Fix)>,
+}
+
+/// Predicts, drops what is small, and ranks.
 #[must_use]
-pub fn rank(
-    facts: &Facts<'_>,
-    options: &Options<'_>,
-    goals: &[GoalResult],
-    claims: Vec<Claim>,
-) -> Vec<Finding> {
+pub fn rank(facts: &Facts<'_>, options: &Options<'_>, goals: &[GoalResult], claims: Vec<Claim>) -> Ranked {
     let mut ranker = Ranker {
         facts,
         options,
@@ -40,6 +41,7 @@ pub fn rank(
         samples: HashMap::new(),
         standings: HashMap::new(),
         claimed: Vec::new(),
+        fixes: HashMap::new(),
     };
     let mut ranked: Vec<(Order, Finding)> =
         claims.into_iter().filter_map(|claim| ranker.judge(claim)).collect();
@@ -54,7 +56,7 @@ pub fn rank(
             findings.push(finding);
         }
     }
-    findings
+    Ranked { findings, fixes: ranker.fixes }
 }
 
 /// Smaller is better.
@@ -78,6 +80,7 @@ struct Ranker<'a> {
     samples: HashMap<EndpointId, Sample>,
     standings: HashMap<EndpointId, Standing>,
     claimed: Vec<ShapeId>,
+    fixes: HashMap<String, (EndpointId, Fix)>,
 }
 
 impl Ranker<'_> {
@@ -100,6 +103,9 @@ impl Ranker<'_> {
         let goal_met =
             !matches!(standing, Standing::Missed { .. }) && !self.misses_other_goal(candidate.endpoint);
         let severity = self.severity(&candidate, prediction.as_ref(), standing);
+        if let Some(fix) = candidate.fix.clone() {
+            self.fixes.entry(fingerprint(self.facts, rule, &candidate)).or_insert((endpoint, fix));
+        }
         let finding = self.finding(rule, candidate, prediction, severity);
         let saved = finding.1.as_ref().map_or(0.0, |p| p.gain_ms().max(0.0) * finding.0);
         let (_, prediction, finding) = (finding.0, finding.1, finding.2);

@@ -245,3 +245,28 @@ fn letters(mut n: usize) -> String {
     }
     name
 }
+
+#[test]
+fn findings_mended_at_once_are_one_prediction_and_not_a_sum() {
+    let recording = drawn(
+        r#"
+        repeat 20
+        api server "GET /orders" 0..200
+          api db "SELECT * FROM items WHERE order_id = $1" 10..18 x10 gap 2 db.query.parameter.0={t}{n}
+          api http "GET http://rates/now" 120..190 url.full=http://rates/{t}
+            rates server "GET /now" 121..189
+              rates db "SELECT * FROM rates WHERE day = $1" 122..127 x10 gap 1 db.query.parameter.0={t}{n}
+        "#,
+    );
+    let options = Options::default();
+    let found = localize(&recording, &options).findings;
+    let both: Vec<&str> =
+        found.iter().filter(|f| f.rule == "n_plus_one").map(|f| f.fingerprint.as_str()).collect();
+    let of = |prints: &[&str]| localize::predict_together(&recording, &options, prints)[0].gain_ms();
+    let gains: Vec<f64> = both.iter().map(|f| of(&[f])).collect();
+    assert_eq!(both.len(), 2);
+    // These two lie one after the other, so here the sum is right; the same one twice is not mended twice.
+    assert!((of(&both) - gains.iter().sum::<f64>()).abs() < 0.1, "{} {gains:?}", of(&both));
+    assert!(of(&[both[0], both[0]]) <= gains[0] * 1.05);
+    assert!(localize::predict_together(&recording, &options, &["v1:unknown"]).is_empty());
+}

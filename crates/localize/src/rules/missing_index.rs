@@ -1,6 +1,6 @@
 //! `missing_index`: a statement reads a table from end to end for few rows, and an index would serve it.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::same_statement;
 use crate::shape::{Shape, ShapeId};
@@ -187,6 +187,7 @@ fn fix(facts: &Facts<'_>, id: ShapeId, shape: &Shape, case: &Case<'_>) -> Fix {
             Grade::A => "the statement was executed with and without the index".to_owned(),
             _ => "the time falls as the planner's cost does".to_owned(),
         },
+        load: LoadEffect::Added,
     }
 }
 
