@@ -134,8 +134,8 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn rate_per_s(&self, endpoint: EndpointId) -> f64 {
         let counted = self.load.endpoints.get(endpoint as usize).map_or(0, |j| j.responses.count());
-        let traced = self.shapes.endpoint(endpoint).trees.len() as u64;
-        counted.max(traced) as f64 / self.seconds()
+        let traced = self.shapes.endpoint(endpoint).requests;
+        traced.max(counted as f64) / self.seconds()
     }
 
     /// Length of the window; of the traces where the run does not say; never below one second.

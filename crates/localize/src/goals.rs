@@ -71,12 +71,15 @@ fn of_operation(facts: &Facts<'_>, load: &Joined, metric: GoalMetric) -> Option<
     }
 }
 
+/// Of more requests than this, evenly spread ones decide a quantile.
+const MAX_ROOTS: usize = 1 << 20;
+
 /// A response time of an endpoint: by the load, else by the roots of its traces.
 #[must_use]
 pub(crate) fn quantile_ms(facts: &Facts<'_>, endpoint: EndpointId, q: f64) -> f64 {
     let load = &facts.load.endpoints[endpoint as usize];
     load.responses.quantile_ms(q).unwrap_or_else(|| {
-        let trees = &facts.shapes.endpoint(endpoint).trees;
+        let trees = facts.shapes.endpoint(endpoint).sample(&facts.shapes.weights, MAX_ROOTS);
         let mut roots: Vec<f64> = trees.iter().map(|t| facts.root_ns(*t) as f64).collect();
         roots.sort_unstable_by(f64::total_cmp);
         quantile(&roots, q) / 1e6

@@ -21,20 +21,22 @@ pub struct Sample {
     overheads: Vec<f64>,
     /// Client's time, ascending, nanoseconds.
     before: Vec<f64>,
+    /// Requests that were recorded, of those in the sample: they decide how far a quantile may be trusted.
+    seen: usize,
 }
 
 impl Sample {
     /// The requests of an endpoint, at most [`MAX_SIMULATED`].
     #[must_use]
     pub fn take(facts: &Facts<'_>, endpoint: EndpointId) -> Self {
-        let all = &facts.shapes.endpoint(endpoint).trees;
-        let count = all.len().min(MAX_SIMULATED);
-        let trees: Vec<TreeId> = (0..count).map(|n| all[n * all.len() / count.max(1)]).collect();
+        let of = facts.shapes.endpoint(endpoint);
+        let trees = of.sample(&facts.shapes.weights, MAX_SIMULATED);
+        let seen = of.trees.len().min(trees.len());
         let overheads: Vec<f64> = trees.iter().map(|t| facts.load.overhead_ns(endpoint, *t)).collect();
         let mut before: Vec<f64> =
             trees.iter().zip(&overheads).map(|(t, o)| facts.root_ns(*t) as f64 + o).collect();
         before.sort_unstable_by(f64::total_cmp);
-        Self { trees, overheads, before }
+        Self { trees, overheads, before, seen }
     }
 
     fn after(&self, simulator: &mut Simulator<'_>, fix: &[Transform]) -> Vec<f64> {
@@ -74,8 +76,8 @@ pub fn predict(
         let scale = if recorded > 0.0 { measured / recorded } else { 1.0 } / 1e6;
         let gained = |after: f64| (recorded - (recorded - after) * calibration).max(0.0);
         let after = gained(quantile(&point, q)) * relief.point;
-        let low = gained(quantile(&most, lower_rank(q, most.len()))) * relief.most;
-        let high = gained(quantile(&least, upper_rank(q, least.len()))) * relief.least;
+        let low = gained(quantile(&most, lower_rank(q, sample.seen))) * relief.most;
+        let high = gained(quantile(&least, upper_rank(q, sample.seen))) * relief.least;
         QuantilePrediction {
             quantile: q,
             before_ms: round(measured / 1e6),

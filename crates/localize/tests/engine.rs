@@ -270,3 +270,22 @@ fn findings_mended_at_once_are_one_prediction_and_not_a_sum() {
     assert!(of(&[both[0], both[0]]) <= gains[0] * 1.05);
     assert!(localize::predict_together(&recording, &options, &["v1:unknown"]).is_empty());
 }
+
+#[test]
+fn a_sampled_trace_stands_for_those_that_were_left_out() {
+    // All slow requests were kept, one of a hundred quick ones: most requests are quick.
+    let recording = drawn(
+        r#"
+        repeat 50
+        api server "GET /a" 0..10 tracestate=ot=th:fd70a3d70a3d7
+          api db "SELECT 1" 1..9
+
+        repeat 50
+        api server "GET /a" 0..500
+          api db "SELECT 1" 1..499
+        "#,
+    );
+    let figures = &localize(&recording, &Options::default()).recording.endpoints[0];
+    assert_eq!((figures.traces, figures.requests), (100, 5050));
+    assert!((figures.p95_ms - 10.0).abs() < 1e-6 && figures.rate_per_s > 500.0, "{figures:?}");
+}
