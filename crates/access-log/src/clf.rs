@@ -63,7 +63,11 @@ pub(crate) fn learn(lines: &[&str]) -> Option<Learnt> {
         "{}{}{}",
         if traefik {
             "Traefik's form of the "
-        } else if vhost { "virtual host and " } else { "" },
+        } else if vhost {
+            "virtual host and "
+        } else {
+            ""
+        },
         if combined && !traefik { "combined format of nginx or Apache" } else { "common log format" },
         duration.map_or(String::new(), |g| format!(
             " with a response time{}",

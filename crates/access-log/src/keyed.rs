@@ -21,11 +21,14 @@ struct Use {
     object: Option<usize>,
 }
 
+/// Normalised names from the root to an object, and its keys.
+type Object = (Vec<String>, HashMap<Box<str>, Use>);
+
 /// What keys mean in this log.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    /// Each object: normalised names from the root, and its keys. The first is the root.
-    objects: Vec<(Vec<String>, HashMap<Box<str>, Use>)>,
+    /// The first is the root.
+    objects: Vec<Object>,
     /// The unit of durations whose name does not tell it.
     pub(crate) unit: Option<Unit>,
 }

@@ -130,7 +130,8 @@ shop.example:443 192.0.2.1 - - [22/Nov/2026:21:03:05 +0000] "GET /a HTTP/1.1" 20
     expect![[r#"
         the given format
         GET /a 200 31 ms, upstream - ms, 12 out, - in, 1795381385000
-    "#]].assert_eq(&read_with(
+    "#]]
+    .assert_eq(&read_with(
         "192.0.2.1 - - [22/Nov/2026:21:03:05 +0000] \"GET /a HTTP/1.1\" 200 12 31\n",
         &options,
     ));
@@ -318,7 +319,8 @@ fn what_cannot_be_read_is_counted_by_reason() {
         1 longer than 1 MiB at 5
         1 not of the log's format at 3
         1 without a readable time at 2
-        1 cut off at the end of the file at 6"#]].assert_eq(&reasons.join("\n"));
+        1 cut off at the end of the file at 6"#]]
+    .assert_eq(&reasons.join("\n"));
 }
 
 #[test]
