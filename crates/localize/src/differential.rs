@@ -3,7 +3,7 @@
 
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::rules::{Candidate, Fix};
+use crate::rules::{Candidate, Fix, LoadEffect};
 use crate::shape::{EndpointId, NO_SHAPE, ShapeId, quantile};
 use crate::simulate::{Cost, Transform};
 use crate::thresholds::Thresholds;
@@ -298,6 +298,7 @@ fn back_to_baseline(shapes: &[(ShapeId, f64)]) -> Fix {
         most: less(1.5),
         grade: Grade::B,
         assumption: "its work and the way to it take as long as in the baseline again".to_owned(),
+        load: LoadEffect::Added,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::thresholds::Thresholds;
 use crate::tree::{Forest, Node, NodeId, TreeId};
 use crate::{coverage, critical, depend, load, resolve, saturation, shape, tree};
 use hashbrown::HashMap;
-use model::{Plan, Recording, Statement, Sym};
+use model::{Plan, Recording, Statement, Sym, Value};
 
 /// Levels of a path that are written out.
 const MAX_PATH: usize = 32;
@@ -84,6 +84,15 @@ impl<'a> Facts<'a> {
         &self.calls.rows[self.forest.node(node).row as usize]
     }
 
+    /// The first of these attributes that a node's span has. Only keys of [`resolve::ATTRIBUTES`] may be asked for: a
+    /// recording is read with no others.
+    #[must_use]
+    pub fn attribute(&self, node: NodeId, keys: &[&str]) -> Option<Value<'_>> {
+        debug_assert!(keys.iter().all(|k| resolve::ATTRIBUTES.contains(k)), "{keys:?} are not read");
+        let span = self.recording.spans.row(self.forest.node(node).row as usize);
+        keys.iter().find_map(|key| span.attribute(key))
+    }
+
     #[must_use]
     pub fn nodes(&self, group: &Group) -> &[NodeId] {
         self.shapes.nodes(group)
@@ -125,8 +134,8 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn rate_per_s(&self, endpoint: EndpointId) -> f64 {
         let counted = self.load.endpoints.get(endpoint as usize).map_or(0, |j| j.responses.count());
-        let traced = self.shapes.endpoint(endpoint).trees.len() as u64;
-        counted.max(traced) as f64 / self.seconds()
+        let traced = self.shapes.endpoint(endpoint).requests;
+        traced.max(counted as f64) / self.seconds()
     }
 
     /// Length of the window; of the traces where the run does not say; never below one second.

@@ -45,7 +45,8 @@ fn measure(facts: &Facts<'_>, goal: &Goal) -> Option<f64> {
     }
 }
 
-fn of_endpoint(facts: &Facts<'_>, endpoint: EndpointId, metric: GoalMetric) -> Option<f64> {
+/// A figure of one endpoint, in the goal's unit; `None` where the metric is none of an endpoint.
+pub(crate) fn of_endpoint(facts: &Facts<'_>, endpoint: EndpointId, metric: GoalMetric) -> Option<f64> {
     let load = &facts.load.endpoints[endpoint as usize];
     match metric {
         GoalMetric::Quantile(q) => Some(quantile_ms(facts, endpoint, q)),
@@ -70,12 +71,15 @@ fn of_operation(facts: &Facts<'_>, load: &Joined, metric: GoalMetric) -> Option<
     }
 }
 
+/// Of more requests than this, evenly spread ones decide a quantile.
+const MAX_ROOTS: usize = 1 << 20;
+
 /// A response time of an endpoint: by the load, else by the roots of its traces.
 #[must_use]
 pub(crate) fn quantile_ms(facts: &Facts<'_>, endpoint: EndpointId, q: f64) -> f64 {
     let load = &facts.load.endpoints[endpoint as usize];
     load.responses.quantile_ms(q).unwrap_or_else(|| {
-        let trees = &facts.shapes.endpoint(endpoint).trees;
+        let trees = facts.shapes.endpoint(endpoint).sample(&facts.shapes.weights, MAX_ROOTS);
         let mut roots: Vec<f64> = trees.iter().map(|t| facts.root_ns(*t) as f64).collect();
         roots.sort_unstable_by(f64::total_cmp);
         quantile(&roots, q) / 1e6

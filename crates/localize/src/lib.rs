@@ -18,6 +18,7 @@ pub mod rules;
 pub mod saturation;
 pub mod shape;
 pub mod simulate;
+pub mod standing;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -27,7 +28,7 @@ pub mod tree;
 pub use resolve::ATTRIBUTES;
 
 use facts::Facts;
-use model::{Diagnosis, Goal, Recording, RuleNotRun, SCHEMA_VERSION};
+use model::{Diagnosis, Goal, Prediction, Recording, RuleNotRun, SCHEMA_VERSION};
 use rank::Claim;
 use std::collections::BTreeMap;
 use thresholds::Thresholds;
@@ -64,28 +65,12 @@ pub fn rule_names() -> Vec<&'static str> {
 pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
     let facts = Facts::gather(recording, &options.thresholds, options.single_trace);
     let (goals, mut gaps) = goals::judge(&facts, &options.goals);
-    let mut claims = compared(&facts, options);
-    let mut rules_not_run = Vec::new();
-    for rule in rules::RULES {
-        match rule.needs.iter().find(|signal| !signal.is_there(&facts)) {
-            Some(missing) => rules_not_run
-                .push(RuleNotRun { rule: rule.name.to_owned(), missing_signal: missing.word().to_owned() }),
-            None => {
-                let candidates = (rule.run)(&facts);
-                claims.extend(candidates.into_iter().map(|candidate| Claim {
-                    rule: rule.name,
-                    candidate,
-                    suspect: None,
-                }));
-            }
-        }
-    }
-    let findings = rank::rank(&facts, options, &goals, claims);
+    let (claims, rules_not_run) = claims(&facts, options);
+    let findings = rank::rank(&facts, options, &goals, claims).findings;
     gaps.extend(recording.run.gaps.iter().cloned());
     gaps.extend(summary::gaps(&facts));
     gaps.sort();
     gaps.dedup();
-    rules_not_run.sort();
     Diagnosis {
         version: SCHEMA_VERSION,
         recording: summary::recording(&facts),
@@ -94,4 +79,51 @@ pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
         gaps,
         rules_not_run,
     }
+}
+
+/// What mending several findings at once brings, by endpoint: every request is run again with all of their fixes. It
+/// is less than the sum where they mend the same time. Findings without a prediction, and fingerprints that the
+/// diagnosis of the recording does not have, add nothing.
+#[must_use]
+pub fn predict_together(
+    recording: &Recording,
+    options: &Options<'_>,
+    fingerprints: &[&str],
+) -> Vec<Prediction> {
+    let facts = Facts::gather(recording, &options.thresholds, options.single_trace);
+    let (goals, _) = goals::judge(&facts, &options.goals);
+    let ranked = rank::rank(&facts, options, &goals, claims(&facts, options).0);
+    let mut by_endpoint: BTreeMap<shape::EndpointId, Vec<&rules::Fix>> = BTreeMap::new();
+    for fingerprint in fingerprints {
+        if let Some((endpoint, fix)) = ranked.fixes.get(*fingerprint) {
+            by_endpoint.entry(*endpoint).or_default().push(fix);
+        }
+    }
+    let predicted = by_endpoint.into_iter().filter_map(|(endpoint, fixes)| {
+        let sample = predict::Sample::take(&facts, endpoint);
+        predict::predict(&facts, endpoint, &sample, &predict::together(&fixes)?, 1.0)
+    });
+    predicted.collect()
+}
+
+/// What the rules claim, in their order, and those that could not run.
+fn claims(facts: &Facts<'_>, options: &Options<'_>) -> (Vec<Claim>, Vec<RuleNotRun>) {
+    let mut claims = compared(facts, options);
+    let mut not_run = Vec::new();
+    for rule in rules::RULES {
+        match rule.needs.iter().find(|signal| !signal.is_there(facts)) {
+            Some(missing) => not_run
+                .push(RuleNotRun { rule: rule.name.to_owned(), missing_signal: missing.word().to_owned() }),
+            None => {
+                let candidates = (rule.run)(facts).into_iter();
+                claims.extend(candidates.map(|candidate| Claim {
+                    rule: rule.name,
+                    candidate,
+                    suspect: None,
+                }));
+            }
+        }
+    }
+    not_run.sort();
+    (claims, not_run)
 }

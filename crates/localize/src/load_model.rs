@@ -16,7 +16,7 @@ pub struct Relief {
 }
 
 impl Relief {
-    const NONE: Self = Self { point: 1.0, least: 1.0, most: 1.0, assumption: None, is_model: false };
+    pub const NONE: Self = Self { point: 1.0, least: 1.0, most: 1.0, assumption: None, is_model: false };
 }
 
 /// The relief that follows when the endpoint's requests need `saved` (0 to 1) less time.

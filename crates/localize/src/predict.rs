@@ -3,7 +3,7 @@
 
 use crate::facts::Facts;
 use crate::load_model;
-use crate::rules::Fix;
+use crate::rules::{Fix, LoadEffect};
 use crate::shape::{EndpointId, quantile};
 use crate::simulate::{Simulator, Transform};
 use crate::tree::TreeId;
@@ -21,25 +21,27 @@ pub struct Sample {
     overheads: Vec<f64>,
     /// Client's time, ascending, nanoseconds.
     before: Vec<f64>,
+    /// Requests that were recorded, of those in the sample: they decide how far a quantile may be trusted.
+    seen: usize,
 }
 
 impl Sample {
     /// The requests of an endpoint, at most [`MAX_SIMULATED`].
     #[must_use]
     pub fn take(facts: &Facts<'_>, endpoint: EndpointId) -> Self {
-        let all = &facts.shapes.endpoint(endpoint).trees;
-        let count = all.len().min(MAX_SIMULATED);
-        let trees: Vec<TreeId> = (0..count).map(|n| all[n * all.len() / count.max(1)]).collect();
+        let of = facts.shapes.endpoint(endpoint);
+        let trees = of.sample(&facts.shapes.weights, MAX_SIMULATED);
+        let seen = of.trees.len().min(trees.len());
         let overheads: Vec<f64> = trees.iter().map(|t| facts.load.overhead_ns(endpoint, *t)).collect();
         let mut before: Vec<f64> =
             trees.iter().zip(&overheads).map(|(t, o)| facts.root_ns(*t) as f64 + o).collect();
         before.sort_unstable_by(f64::total_cmp);
-        Self { trees, overheads, before }
+        Self { trees, overheads, before, seen }
     }
 
     fn after(&self, simulator: &mut Simulator<'_>, fix: &[Transform]) -> Vec<f64> {
         let runs = self.trees.iter().zip(&self.overheads);
-        let mut after: Vec<f64> = runs.map(|(t, o)| simulator.root_ns(*t, fix) + o).collect();
+        let mut after: Vec<f64> = runs.map(|(t, o)| (simulator.root_ns(*t, fix) + o).max(0.0)).collect();
         after.sort_unstable_by(f64::total_cmp);
         after
     }
@@ -62,7 +64,10 @@ pub fn predict(
     let point = sample.after(&mut simulator, &fix.point);
     let least = sample.after(&mut simulator, &fix.least);
     let most = sample.after(&mut simulator, &fix.most);
-    let relief = load_model::relief(facts, endpoint, sample.saved_share(&point));
+    let relief = match fix.load {
+        LoadEffect::Added => load_model::relief(facts, endpoint, sample.saved_share(&point)),
+        LoadEffect::Included => load_model::Relief::NONE,
+    };
     let of = |q: f64| {
         let recorded = quantile(&sample.before, q);
         let joined = &facts.load.endpoints[endpoint as usize];
@@ -71,8 +76,8 @@ pub fn predict(
         let scale = if recorded > 0.0 { measured / recorded } else { 1.0 } / 1e6;
         let gained = |after: f64| (recorded - (recorded - after) * calibration).max(0.0);
         let after = gained(quantile(&point, q)) * relief.point;
-        let low = gained(quantile(&most, lower_rank(q, most.len()))) * relief.most;
-        let high = gained(quantile(&least, upper_rank(q, least.len()))) * relief.least;
+        let low = gained(quantile(&most, lower_rank(q, sample.seen))) * relief.most;
+        let high = gained(quantile(&least, upper_rank(q, sample.seen))) * relief.least;
         QuantilePrediction {
             quantile: q,
             before_ms: round(measured / 1e6),
@@ -97,6 +102,25 @@ pub fn predict(
         grade: if relief.is_model { fix.grade.max(Grade::C) } else { fix.grade },
         assumption,
         quantiles,
+    })
+}
+
+/// Several fixes as one: their transforms are one list, run at once. Of grades and assumptions, the worst and all.
+#[must_use]
+pub fn together(fixes: &[&Fix]) -> Option<Fix> {
+    let grade = fixes.iter().map(|f| f.grade).max()?;
+    let all = |of: fn(&Fix) -> &Vec<Transform>| fixes.iter().flat_map(|f| of(f).iter().cloned()).collect();
+    let mut assumptions: Vec<&str> =
+        fixes.iter().map(|f| f.assumption.as_str()).filter(|a| !a.is_empty()).collect();
+    assumptions.dedup();
+    let included = fixes.iter().all(|f| f.load == LoadEffect::Included);
+    Some(Fix {
+        point: all(|f| &f.point),
+        least: all(|f| &f.least),
+        most: all(|f| &f.most),
+        grade,
+        assumption: assumptions.join("; "),
+        load: if included { LoadEffect::Included } else { LoadEffect::Added },
     })
 }
 

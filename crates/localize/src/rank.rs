@@ -5,9 +5,10 @@ use crate::Options;
 use crate::facts::Facts;
 use crate::predict::{Sample, predict};
 use crate::resolve::{Class, hash};
-use crate::rules::Candidate;
+use crate::rules::{Candidate, Fix};
 use crate::shape::{EndpointId, ShapeId};
-use hashbrown::HashMap;
+use crate::standing::Standing;
+use hashbrown::{HashMap, HashSet};
 use model::{Evidence, Finding, GoalMetric, GoalResult, Grade, Prediction, QuantilePrediction, Severity};
 
 /// Version of the fingerprint: changes only when the same defect would be named otherwise.
@@ -24,25 +25,38 @@ pub struct Claim {
     pub suspect: Option<usize>,
 }
 
-/// Findings, best first.
+/// Findings, best first, and by fingerprint the endpoint and the fix that each was predicted from.
+pub struct Ranked {
+    pub findings: Vec<Finding>,
+    pub fixes: HashMap<String, (EndpointId, Fix)>,
+}
+
+/// Predicts, drops what is small, and ranks.
 #[must_use]
-pub fn rank(
-    facts: &Facts<'_>,
-    options: &Options<'_>,
-    goals: &[GoalResult],
-    claims: Vec<Claim>,
-) -> Vec<Finding> {
-    let mut ranker = Ranker { facts, options, goals, samples: HashMap::new(), claimed: Vec::new() };
+pub fn rank(facts: &Facts<'_>, options: &Options<'_>, goals: &[GoalResult], claims: Vec<Claim>) -> Ranked {
+    let mut ranker = Ranker {
+        facts,
+        options,
+        goals,
+        samples: HashMap::new(),
+        standings: HashMap::new(),
+        claimed: Vec::new(),
+        fixes: HashMap::new(),
+    };
     let mut ranked: Vec<(Order, Finding)> =
         claims.into_iter().filter_map(|claim| ranker.judge(claim)).collect();
     ranked.sort_by(|a, b| a.0.cmp(&b.0));
     let mut findings: Vec<Finding> = Vec::new();
-    for (_, finding) in ranked {
-        if findings.iter().all(|f| f.fingerprint != finding.fingerprint) {
+    let mut known: HashSet<String> = HashSet::new();
+    let mut guessed: HashSet<EndpointId> = HashSet::new();
+    for (order, finding) in ranked {
+        let guess = finding.prediction.as_ref().is_some_and(|p| p.grade == Grade::C);
+        let one_more = guess && order.well && order.suspect == usize::MAX && !guessed.insert(order.endpoint);
+        if !one_more && known.insert(finding.fingerprint.clone()) {
             findings.push(finding);
         }
     }
-    findings
+    Ranked { findings, fixes: ranker.fixes }
 }
 
 /// Smaller is better.
@@ -54,6 +68,9 @@ struct Order {
     saved_us_per_s: std::cmp::Reverse<i64>,
     severity: std::cmp::Reverse<Severity>,
     fingerprint: String,
+    endpoint: EndpointId,
+    /// The endpoint is well: of guesses, only the best is told.
+    well: bool,
 }
 
 struct Ranker<'a> {
@@ -61,12 +78,15 @@ struct Ranker<'a> {
     options: &'a Options<'a>,
     goals: &'a [GoalResult],
     samples: HashMap<EndpointId, Sample>,
+    standings: HashMap<EndpointId, Standing>,
     claimed: Vec<ShapeId>,
+    fixes: HashMap<String, (EndpointId, Fix)>,
 }
 
 impl Ranker<'_> {
     fn judge(&mut self, claim: Claim) -> Option<(Order, Finding)> {
         let Claim { rule, candidate, suspect } = claim;
+        let endpoint = candidate.endpoint;
         if self.is_claimed(&candidate) || !self.is_frequent(&candidate) {
             return None;
         }
@@ -79,8 +99,13 @@ impl Ranker<'_> {
             return None;
         }
         self.claimed.extend(&candidate.claims);
-        let goal_met = !self.misses_goal(candidate.endpoint);
-        let severity = self.severity(&candidate, prediction.as_ref(), goal_met);
+        let standing = self.standing(candidate.endpoint);
+        let goal_met =
+            !matches!(standing, Standing::Missed { .. }) && !self.misses_other_goal(candidate.endpoint);
+        let severity = self.severity(&candidate, prediction.as_ref(), standing);
+        if let Some(fix) = candidate.fix.clone() {
+            self.fixes.entry(fingerprint(self.facts, rule, &candidate)).or_insert((endpoint, fix));
+        }
         let finding = self.finding(rule, candidate, prediction, severity);
         let saved = finding.1.as_ref().map_or(0.0, |p| p.gain_ms().max(0.0) * finding.0);
         let (_, prediction, finding) = (finding.0, finding.1, finding.2);
@@ -92,6 +117,8 @@ impl Ranker<'_> {
             saved_us_per_s: std::cmp::Reverse((saved * 1e3) as i64),
             severity: std::cmp::Reverse(finding.severity),
             fingerprint: finding.fingerprint.clone(),
+            endpoint,
+            well: standing.is_well(),
         };
         Some((order, finding))
     }
@@ -160,38 +187,35 @@ impl Ranker<'_> {
             && prediction.quantiles.iter().any(|q| gain(q) >= t.warning_gain_share)
     }
 
-    /// Every goal that speaks of an endpoint is met, and there is one: a guess is then no reason to change anything.
-    fn has_met_goals(&self, endpoint: EndpointId) -> bool {
-        let name = self.facts.load.name(endpoint);
-        let mut concerning = self
-            .options
-            .goals
-            .iter()
-            .zip(self.goals)
-            .filter(|(goal, _)| {
-                goal.concerns(name) && matches!(goal.metric, GoalMetric::Quantile(_) | GoalMetric::Mean)
-            })
-            .peekable();
-        concerning.peek().is_some() && concerning.all(|(_, result)| result.met == Some(true))
+    fn standing(&mut self, endpoint: EndpointId) -> Standing {
+        let (facts, options) = (self.facts, self.options);
+        *self.standings.entry(endpoint).or_insert_with(|| Standing::of(facts, options, endpoint))
     }
 
-    fn misses_goal(&self, endpoint: EndpointId) -> bool {
+    /// A goal that is no response time, such as a rate or CPU, is missed where the endpoint takes part.
+    fn misses_other_goal(&self, endpoint: EndpointId) -> bool {
         let name = self.facts.load.name(endpoint);
         let results = self.options.goals.iter().zip(self.goals);
-        results.filter(|(_, r)| r.met == Some(false)).any(|(goal, _)| goal.concerns(name))
+        let missed = results.filter(|(goal, result)| result.met == Some(false) && goal.concerns(name));
+        missed.into_iter().any(|(goal, _)| !matches!(goal.metric, GoalMetric::Quantile(_) | GoalMetric::Mean))
     }
 
-    fn severity(&self, candidate: &Candidate, prediction: Option<&Prediction>, goal_met: bool) -> Severity {
+    fn severity(
+        &self,
+        candidate: &Candidate,
+        prediction: Option<&Prediction>,
+        standing: Standing,
+    ) -> Severity {
         let t = self.facts.thresholds;
         let gain = prediction.map_or(0.0, Prediction::gain_share);
-        let guessed =
-            prediction.is_some_and(|p| p.grade == Grade::C) && self.has_met_goals(candidate.endpoint);
+        let guessed = prediction.is_some_and(|p| p.grade == Grade::C) && standing.is_well();
         if guessed || prediction.is_some_and(|p| self.is_small(p)) {
             return candidate.severity.unwrap_or(Severity::Info);
         }
-        let by_gain = if gain >= t.critical_gain_share && !goal_met {
+        let won = prediction.map_or(0.0, |p| standing.share_won(p));
+        let by_gain = if won >= t.critical_goal_share {
             Severity::Critical
-        } else if gain >= t.warning_gain_share {
+        } else if gain >= t.warning_gain_share || won >= t.warning_gain_share {
             Severity::Warning
         } else {
             Severity::Info

@@ -29,6 +29,30 @@ pub struct Endpoint {
     pub trees: Vec<TreeId>,
     /// Sum of its roots' durations.
     pub root_ns: i64,
+    /// Requests that its trees stand for: more than trees where a sampler told what it left out.
+    pub requests: f64,
+}
+
+impl Endpoint {
+    /// At most `most` trees, evenly spread over the requests that they stand for: one that stands for many comes
+    /// several times, so that quantiles of the sample are those of the requests.
+    #[must_use]
+    pub fn sample(&self, weights: &[f32], most: usize) -> Vec<TreeId> {
+        let weight = |tree: &TreeId| weights.get(*tree as usize).map_or(1.0, |w| f64::from(*w));
+        let heavy = self.requests > self.trees.len() as f64;
+        let count = (if heavy { most } else { self.trees.len() }).min(most);
+        let step = self.requests / count.max(1) as f64;
+        let mut out = Vec::with_capacity(count);
+        let (mut passed, mut next) = (0.0, step / 2.0);
+        for tree in &self.trees {
+            passed += weight(tree);
+            while next < passed && out.len() < count {
+                out.push(*tree);
+                next += step;
+            }
+        }
+        out
+    }
 }
 
 /// The calls of one shape while one request was handled by one service.
@@ -117,6 +141,8 @@ pub struct Shapes {
     pub of_node: Vec<ShapeId>,
     /// Endpoint of each tree; `None` where the root is no entry.
     pub of_tree: Vec<Option<EndpointId>>,
+    /// By tree: requests that it stands for.
+    pub weights: Vec<f32>,
     /// Nodes that found no room among the shapes.
     pub unshaped: u64,
 }
@@ -203,10 +229,14 @@ impl Builder<'_> {
                 Some(self.endpoint(call.service, call.template, node.class))
             };
             self.out.of_tree.push(endpoint);
+            let weight = self.calls.weight(self.forest.node(tree.root).row);
+            #[expect(clippy::cast_possible_truncation, reason = "a count of requests, bounded")]
+            self.out.weights.push(weight as f32);
             if let Some(endpoint) = endpoint {
                 let endpoint = &mut self.out.endpoints[endpoint as usize];
                 endpoint.trees.push(id);
-                endpoint.root_ns += self.forest.root_ns(tree);
+                endpoint.root_ns = endpoint.root_ns.saturating_add(self.forest.root_ns(tree));
+                endpoint.requests += weight;
             }
         }
     }
@@ -226,7 +256,14 @@ impl Builder<'_> {
 
     fn endpoint(&mut self, service: Sym, template: Sym, class: Class) -> EndpointId {
         *self.endpoints.entry((service, template)).or_insert_with(|| {
-            self.out.endpoints.push(Endpoint { template, service, class, trees: Vec::new(), root_ns: 0 });
+            self.out.endpoints.push(Endpoint {
+                template,
+                service,
+                class,
+                trees: Vec::new(),
+                root_ns: 0,
+                requests: 0.0,
+            });
             u32::try_from(self.out.endpoints.len() - 1).unwrap_or(u32::MAX)
         })
     }
@@ -346,7 +383,13 @@ impl Builder<'_> {
     }
 
     fn measure(&mut self) {
-        let tails: Vec<i64> = self.out.endpoints.iter().map(|e| tail_from_ns(self.forest, e)).collect();
+        let tail = |endpoint: &Endpoint| {
+            let from = tail_from_ns(self.forest, endpoint);
+            let root_ns = |tree: TreeId| self.forest.root_ns(&self.forest.trees[tree as usize]);
+            let slowest = endpoint.trees.iter().filter(|tree| root_ns(**tree) >= from);
+            (from, slowest.map(|tree| self.weight(*tree)).sum())
+        };
+        let tails: Vec<(i64, f64)> = self.out.endpoints.iter().map(tail).collect();
         let mut all = std::mem::take(&mut self.out.all);
         for shape in &mut all {
             self.measure_one(shape, tails[shape.endpoint as usize]);
@@ -354,7 +397,12 @@ impl Builder<'_> {
         self.out.all = all;
     }
 
-    fn measure_one(&self, shape: &mut Shape, tail_from: i64) {
+    fn weight(&self, tree: TreeId) -> f64 {
+        self.out.weights.get(tree as usize).map_or(1.0, |w| f64::from(*w))
+    }
+
+    /// `tail`: from which root duration on a request is among the slowest, and how many are.
+    fn measure_one(&self, shape: &mut Shape, (tail_from, tail): (i64, f64)) {
         let endpoint = &self.out.endpoints[shape.endpoint as usize];
         let mut sums = Sums::default();
         let mut last_tree = None;
@@ -364,25 +412,22 @@ impl Builder<'_> {
             shape.traces += u32::from(last_tree != Some(group.tree));
             last_tree = Some(group.tree);
             shape.calls_max = shape.calls_max.max(group.calls());
-            shape.path_share += group.path_ns as f64 / root_ns;
+            let weight = self.weight(group.tree);
+            shape.path_share += weight * group.path_ns as f64 / root_ns;
             if self.forest.root_ns(tree) >= tail_from {
-                shape.path_share_tail += group.path_ns as f64 / root_ns;
+                shape.path_share_tail += weight * group.path_ns as f64 / root_ns;
             }
             let members = &self.out.members[group.members.clone()];
             for (n, &node) in members.iter().enumerate() {
                 let next = members.get(n + 1).map(|next| self.forest.node(*next).start_ns);
                 sums.add(self.forest, self.calls, node, next);
-                shape.own_share += self.critical.path_ns[node as usize] as f64 / root_ns;
+                shape.own_share += weight * self.critical.path_ns[node as usize] as f64 / root_ns;
             }
         }
-        let traces = endpoint.trees.len().max(1) as f64;
-        let tail = endpoint
-            .trees
-            .iter()
-            .filter(|t| self.forest.root_ns(&self.forest.trees[**t as usize]) >= tail_from);
-        shape.path_share /= traces;
-        shape.own_share /= traces;
-        shape.path_share_tail /= tail.count().max(1) as f64;
+        let requests = endpoint.requests.max(1.0);
+        shape.path_share /= requests;
+        shape.own_share /= requests;
+        shape.path_share_tail /= tail.max(1.0);
         shape.calls = sums.calls;
         shape.calls_mean = sums.calls as f64 / shape.groups.len().max(1) as f64;
         sums.finish(shape);

@@ -7,6 +7,7 @@ use crate::depend::Independent;
 use crate::shape::{NO_SHAPE, ShapeId, Shapes};
 use crate::thresholds::Thresholds;
 use crate::tree::{Forest, NONE, NodeId, TreeId};
+use hashbrown::HashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     pub node: NodeId,
-    /// The recorded time: of the call, or its own time where that is what changes.
+    /// The time as transforms before this one left it: of the call, or its own time where that is what changes.
     pub ns: f64,
+    /// The time as it was recorded.
+    pub recorded_ns: f64,
     /// Calls of the group, and which of them this is, from 0.
     pub calls: usize,
     pub position: usize,
-    /// Longest recorded call of the group.
+    /// Longest call of the group.
     pub longest_ns: f64,
 }
 
@@ -56,7 +59,8 @@ impl Cost {
     }
 }
 
-/// One part of a fix, on every call of a shape. Transforms of one fix are applied in order.
+/// One part of a fix, on every call of a shape. Transforms are applied in order, each to what those before it left, so
+/// that two fixes at once are one list: an index and a batch of the indexed reads, not the sum of two gains.
 #[derive(Clone)]
 pub enum Transform {
     /// Each call, with all below it, takes so long. 0 and a queue's price for work that is deferred.
@@ -70,6 +74,8 @@ pub enum Transform {
     Parallel { of: Vec<ShapeId>, dispatch_ns: f64, stretch: f64 },
     /// The calls' own time, what no child covers, becomes so long. On a call with its server below it: the edge.
     Own { of: ShapeId, to: Cost },
+    /// Requests are taken up sooner, each by so many nanoseconds: time before the root span, which only its caller sees.
+    Arrival { sooner_ns: Arc<HashMap<TreeId, f64>>, times: f64 },
 }
 
 /// What the trees are made of, for running them again.
@@ -104,9 +110,12 @@ struct Edit {
     beside: NodeId,
     after_ns: f64,
     stretch: f64,
+    /// The call is not made any more: nothing brings it back.
+    gone: bool,
 }
 
-const KEEP: Edit = Edit { leaf_ns: f64::NAN, gap: 1.0, own: 1.0, beside: NONE, after_ns: 0.0, stretch: 1.0 };
+const KEEP: Edit =
+    Edit { leaf_ns: f64::NAN, gap: 1.0, own: 1.0, beside: NONE, after_ns: 0.0, stretch: 1.0, gone: false };
 
 /// Of the children seen so far that have ended: by shape, the latest end as recorded and as simulated.
 #[derive(Clone, Copy)]
@@ -129,7 +138,7 @@ impl<'a> Simulator<'a> {
         }
     }
 
-    /// The root's duration with the fix, nanoseconds.
+    /// The root's duration with the fix, nanoseconds; less than 0 where a request is taken up sooner by more than that.
     pub fn root_ns(&mut self, tree: TreeId, fix: &[Transform]) -> f64 {
         let (root, end) = {
             let tree = &self.stage.forest.trees[tree as usize];
@@ -148,32 +157,31 @@ impl<'a> Simulator<'a> {
         for node in (root..end).rev() {
             self.new_ns[(node - root) as usize] = self.duration(node, root);
         }
-        self.new_ns[0]
+        self.new_ns[0] - sooner_ns(tree, fix)
     }
 
     fn apply(&mut self, tree: TreeId, root: NodeId, transform: &Transform) {
         let shapes = self.stage.shapes;
         match transform {
-            Transform::Duration { of, to } => self.each(tree, *of, |sim, case| {
-                sim.edits[(case.node - root) as usize].leaf_ns = to.of(&case);
+            Transform::Duration { of, to } => self.each(tree, root, *of, |edit, case| {
+                edit.leaf_ns = to.of(&case);
             }),
-            Transform::Drop { of, gap_kept } => self.each(tree, *of, |sim, case| {
-                let edit = &mut sim.edits[(case.node - root) as usize];
-                (edit.leaf_ns, edit.gap) = (0.0, *gap_kept);
+            Transform::Drop { of, gap_kept } => self.each(tree, root, *of, |edit, _| {
+                (edit.leaf_ns, edit.gap, edit.gone) = (0.0, *gap_kept, true);
             }),
-            Transform::Merge { of, to, gap_kept } => self.each(tree, *of, |sim, case| {
-                let edit = &mut sim.edits[(case.node - root) as usize];
+            Transform::Merge { of, to, gap_kept } => self.each(tree, root, *of, |edit, case| {
                 if case.position == 0 {
                     edit.leaf_ns = to.of(&case);
                 } else {
-                    (edit.leaf_ns, edit.gap) = (0.0, *gap_kept);
+                    (edit.leaf_ns, edit.gap, edit.gone) = (0.0, *gap_kept, true);
                 }
             }),
-            Transform::Own { of, to } => self.each(tree, *of, |sim, case| {
-                let own = sim.own_ns(case.node);
-                let new = to.of(&Case { ns: own, ..case });
-                sim.edits[(case.node - root) as usize].own = if own > 0.0 { new / own } else { 1.0 };
-            }),
+            Transform::Own { of, to } => {
+                for group in groups_of(shapes, *of, tree) {
+                    self.own(root, shapes.nodes(group), to);
+                }
+            }
+            Transform::Arrival { .. } => {}
             Transform::Parallel { of, dispatch_ns, stretch } => {
                 let mut nodes: Vec<NodeId> = Vec::new();
                 for shape in of {
@@ -200,16 +208,40 @@ impl<'a> Simulator<'a> {
         }
     }
 
-    /// Visits each call of a shape in a tree.
-    fn each(&mut self, tree: TreeId, shape: ShapeId, mut visit: impl FnMut(&mut Self, Case)) {
+    /// Visits each call of a shape in a tree that is still made.
+    fn each(&mut self, tree: TreeId, root: NodeId, shape: ShapeId, mut visit: impl FnMut(&mut Edit, Case)) {
         let Stage { shapes, forest, .. } = self.stage;
         for group in groups_of(shapes, shape, tree) {
             let nodes = shapes.nodes(group);
-            let durations = nodes.iter().map(|n| forest.node(*n).duration_ns());
-            let longest_ns = durations.max().unwrap_or(0) as f64;
-            for (position, &node) in nodes.iter().enumerate() {
-                let ns = forest.node(node).duration_ns() as f64;
-                visit(self, Case { node, ns, calls: nodes.len(), position, longest_ns });
+            let calls = nodes.iter().filter(|n| !self.edits[(**n - root) as usize].gone).count();
+            let now = |edits: &[Edit], node: NodeId| {
+                let edited = edits[(node - root) as usize].leaf_ns;
+                if edited.is_nan() { forest.node(node).duration_ns() as f64 } else { edited }
+            };
+            let longest_ns = nodes.iter().map(|n| now(&self.edits, *n)).fold(0.0, f64::max);
+            let mut position = 0;
+            for &node in nodes {
+                let ns = now(&self.edits, node);
+                let edit = &mut self.edits[(node - root) as usize];
+                if !edit.gone {
+                    let recorded_ns = forest.node(node).duration_ns() as f64;
+                    visit(edit, Case { node, ns, recorded_ns, calls, position, longest_ns });
+                    position += 1;
+                }
+            }
+        }
+    }
+
+    /// Changes the own time of each of these calls.
+    fn own(&mut self, root: NodeId, nodes: &[NodeId], to: &Cost) {
+        for (position, &node) in nodes.iter().enumerate() {
+            let recorded_ns = self.own_ns(node);
+            let edit = &mut self.edits[(node - root) as usize];
+            if recorded_ns > 0.0 {
+                let ns = recorded_ns * edit.own;
+                let (calls, longest_ns) = (nodes.len(), ns);
+                let new = to.of(&Case { node, ns, recorded_ns, calls, position, longest_ns });
+                edit.own = new / recorded_ns;
             }
         }
     }
@@ -273,6 +305,15 @@ impl<'a> Simulator<'a> {
         let tail = (node.end_ns - last_was) as f64 * edit.own;
         (last_is + tail).max(0.0) * edit.stretch
     }
+}
+
+/// What a request's way to its root span becomes shorter by.
+fn sooner_ns(tree: TreeId, fix: &[Transform]) -> f64 {
+    let of = |transform: &Transform| match transform {
+        Transform::Arrival { sooner_ns, times } => sooner_ns.get(&tree).map_or(0.0, |ns| ns * times),
+        _ => 0.0,
+    };
+    fix.iter().map(of).sum()
 }
 
 fn groups_of(shapes: &Shapes, shape: ShapeId, tree: TreeId) -> &[crate::shape::Group] {

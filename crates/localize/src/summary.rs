@@ -14,10 +14,12 @@ pub(crate) fn recording(facts: &Facts<'_>) -> RecordingFigures {
         .map(|(id, endpoint)| {
             let load = &facts.load.endpoints[id as usize];
             let traces = endpoint.trees.len() as u64;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let stood_for = endpoint.requests.round() as u64;
             EndpointFigures {
                 endpoint: load.name.clone(),
                 service: facts.name(endpoint.service).to_owned(),
-                requests: if load.responses.is_empty() { traces } else { load.responses.count() },
+                requests: if load.responses.is_empty() { stood_for } else { load.responses.count() },
                 rate_per_s: round(facts.rate_per_s(id)),
                 p50_ms: round(quantile_ms(facts, id, 0.5)),
                 p95_ms: round(quantile_ms(facts, id, 0.95)),

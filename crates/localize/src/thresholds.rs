@@ -15,8 +15,10 @@ pub struct Thresholds {
     pub min_gain_ms: f64,
     /// From this gain (share of p95) on a finding is a warning.
     pub warning_gain_share: f64,
-    /// From this gain on, and where a goal of the endpoint is missed, it is critical.
-    pub critical_gain_share: f64,
+    /// A finding is critical where it wins this share of what its endpoint misses a goal by.
+    pub critical_goal_share: f64,
+    /// Without a goal, an endpoint with a p95 up to this, milliseconds, is well, and guesses are information only.
+    pub quick_p95_ms: f64,
     /// Below this share of root time explained by children, an endpoint is not observable.
     pub min_coverage: f64,
     /// Confidence of any finding is at most this where its endpoint is not observable or the load was not valid.
@@ -155,7 +157,8 @@ impl Default for Thresholds {
             min_gain_share: 0.03,
             min_gain_ms: 5.0,
             warning_gain_share: 0.10,
-            critical_gain_share: 0.30,
+            critical_goal_share: 0.30,
+            quick_p95_ms: 50.0,
             min_coverage: 0.70,
             doubtful_confidence: 0.5,
             symptom_share: 0.5,

@@ -245,3 +245,47 @@ fn letters(mut n: usize) -> String {
     }
     name
 }
+
+#[test]
+fn findings_mended_at_once_are_one_prediction_and_not_a_sum() {
+    let recording = drawn(
+        r#"
+        repeat 20
+        api server "GET /orders" 0..200
+          api db "SELECT * FROM items WHERE order_id = $1" 10..18 x10 gap 2 db.query.parameter.0={t}{n}
+          api http "GET http://rates/now" 120..190 url.full=http://rates/{t}
+            rates server "GET /now" 121..189
+              rates db "SELECT * FROM rates WHERE day = $1" 122..127 x10 gap 1 db.query.parameter.0={t}{n}
+        "#,
+    );
+    let options = Options::default();
+    let found = localize(&recording, &options).findings;
+    let both: Vec<&str> =
+        found.iter().filter(|f| f.rule == "n_plus_one").map(|f| f.fingerprint.as_str()).collect();
+    let of = |prints: &[&str]| localize::predict_together(&recording, &options, prints)[0].gain_ms();
+    let gains: Vec<f64> = both.iter().map(|f| of(&[f])).collect();
+    assert_eq!(both.len(), 2);
+    // These two lie one after the other, so here the sum is right; the same one twice is not mended twice.
+    assert!((of(&both) - gains.iter().sum::<f64>()).abs() < 0.1, "{} {gains:?}", of(&both));
+    assert!(of(&[both[0], both[0]]) <= gains[0] * 1.05);
+    assert!(localize::predict_together(&recording, &options, &["v1:unknown"]).is_empty());
+}
+
+#[test]
+fn a_sampled_trace_stands_for_those_that_were_left_out() {
+    // All slow requests were kept, one of a hundred quick ones: most requests are quick.
+    let recording = drawn(
+        r#"
+        repeat 50
+        api server "GET /a" 0..10 tracestate=ot=th:fd70a3d70a3d7
+          api db "SELECT 1" 1..9
+
+        repeat 50
+        api server "GET /a" 0..500
+          api db "SELECT 1" 1..499
+        "#,
+    );
+    let figures = &localize(&recording, &Options::default()).recording.endpoints[0];
+    assert_eq!((figures.traces, figures.requests), (100, 5050));
+    assert!((figures.p95_ms - 10.0).abs() < 1e-6 && figures.rate_per_s > 500.0, "{figures:?}");
+}

@@ -1,8 +1,8 @@
-//! Connecting: name to addresses, the first address that answers, TLS, HTTP handshake.
-//! Addresses race with a head start (RFC 8305), so that a dead one among several costs little.
+//! Connecting for HTTP: name to addresses, a stream to one of them, HTTP handshake by hyper where asked.
 
 use crate::Target;
-use crate::stream::{Received, Stream, Transport};
+use crate::dial::{self, DialStep, Route};
+use crate::stream::{Received, Stream};
 use crate::tls::{HttpVersion, TlsOptions, client_config};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,20 +11,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
-/// How long an address may try alone before the next one joins in (RFC 8305 section 5).
-const HEAD_START: Duration = Duration::from_millis(250);
-/// More addresses of one name than this are not tried.
-const MAX_ADDRESSES: usize = 16;
 /// Flow-control windows of h2: large enough that they do not throttle a measurement.
 const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -129,7 +120,7 @@ impl Connector {
     /// # Errors
     /// The step that failed.
     pub async fn connect(&self, target: &Target) -> Result<Connection, ConnectError> {
-        let addresses = resolve(target).await?;
+        let addresses = self.resolve(target).await?;
         self.connect_to(target, &addresses).await
     }
 
@@ -142,22 +133,37 @@ impl Connector {
         target: &Target,
         addresses: &[SocketAddr],
     ) -> Result<Connection, ConnectError> {
-        let tcp = first_to_answer(addresses).await?;
-        let mut h2 = self.version == HttpVersion::Http2;
-        let transport = if target.is_https() {
-            let stream = self.secure(target, tcp).await?;
-            h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            if self.version == HttpVersion::Http2 && !h2 {
-                let text = format!("{} does not offer h2", target.authority());
-                return Err(ConnectError::Handshake(text));
-            }
-            Transport::Tls(Box::new(stream))
-        } else {
-            Transport::Plain(tcp)
-        };
-        let received = Received::default();
-        let stream = Stream { transport, received: received.clone() };
-        if h2 { shake_http2(stream, received).await } else { shake_http1(stream, received).await }
+        let stream = self.dial(target, Route::Direct(addresses), |_| {}).await?;
+        if self.is_h2(&stream, target)? { shake_http2(stream).await } else { shake_http1(stream).await }
+    }
+
+    /// Opens a stream by a route, with TLS where the target's URL says https; `told` hears when a step begins.
+    /// Sets no time limit: the caller does.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub async fn dial(
+        &self,
+        target: &Target,
+        route: Route<'_>,
+        told: impl FnMut(DialStep),
+    ) -> Result<Stream, ConnectError> {
+        dial::dial(&self.tls, target, route, told).await
+    }
+
+    /// Whether to speak h2 on a stream of [`Self::dial`].
+    ///
+    /// # Errors
+    /// h2 was asked for and the peer's TLS does not offer it.
+    pub fn is_h2(&self, stream: &Stream, target: &Target) -> Result<bool, ConnectError> {
+        let wanted = self.version == HttpVersion::Http2;
+        if !target.is_https() || stream.speaks_h2() {
+            return Ok(wanted || stream.speaks_h2());
+        }
+        if wanted {
+            return Err(ConnectError::Handshake(format!("{} does not offer h2", target.authority())));
+        }
+        Ok(false)
     }
 
     /// The addresses of the target's host, at most 16.
@@ -165,31 +171,20 @@ impl Connector {
     /// # Errors
     /// [`ConnectError::Dns`].
     pub async fn resolve(&self, target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
-        resolve(target).await
-    }
-
-    async fn secure(
-        &self,
-        target: &Target,
-        tcp: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
-        let name = ServerName::try_from(target.host().to_owned())
-            .map_err(|_| ConnectError::Tls(format!("`{}` is no name for TLS", target.host())))?;
-        TlsConnector::from(Arc::clone(&self.tls))
-            .connect(name, tcp)
-            .await
-            .map_err(|error| ConnectError::Tls(format!("TLS with {}: {error}", target.authority())))
+        dial::resolve(target.host(), target.port()).await
     }
 }
 
-async fn shake_http1(stream: Stream, received: Received) -> Result<Connection, ConnectError> {
+async fn shake_http1(stream: Stream) -> Result<Connection, ConnectError> {
+    let received = stream.received();
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(handshake_error)?;
     // How a connection ended is told to the request that it ended; here nobody could act on it.
     let driver = Box::pin(async move { drop(connection.await) });
     Ok(Connection { sender: Sender::Http1(sender), driver, received })
 }
 
-async fn shake_http2(stream: Stream, received: Received) -> Result<Connection, ConnectError> {
+async fn shake_http2(stream: Stream) -> Result<Connection, ConnectError> {
+    let received = stream.received();
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
@@ -204,79 +199,4 @@ async fn shake_http2(stream: Stream, received: Received) -> Result<Connection, C
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn handshake_error(error: hyper::Error) -> ConnectError {
     ConnectError::Handshake(format!("HTTP handshake: {error}"))
-}
-
-async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
-    let (host, port) = (target.host(), target.port());
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![(address, port).into()]);
-    }
-    let failed = |why: String| ConnectError::Dns(format!("no address for `{host}`: {why}"));
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|error| failed(error.to_string()))?;
-    let addresses: Vec<SocketAddr> = found.take(MAX_ADDRESSES).collect();
-    if addresses.is_empty() { Err(failed("the name has none".to_owned())) } else { Ok(addresses) }
-}
-
-/// Starts with the first address and adds the next whenever one failed or its head start is over.
-async fn first_to_answer(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
-    if let [only] = addresses {
-        return open(*only).await.map_err(ConnectError::Connect);
-    }
-    let mut waiting = addresses.iter();
-    let mut tries = JoinSet::new();
-    let mut failure = "no address to connect to".to_owned();
-    loop {
-        match waiting.next() {
-            Some(address) => drop(tries.spawn(open(*address))),
-            None if tries.is_empty() => return Err(ConnectError::Connect(failure)),
-            None => {}
-        }
-        let more = waiting.len() > 0;
-        tokio::select! {
-            Some(tried) = tries.join_next() => match tried {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(why)) => failure = why,
-                Err(error) => failure = error.to_string(),
-            },
-            () = tokio::time::sleep(HEAD_START), if more => {}
-        }
-    }
-}
-
-async fn open(address: SocketAddr) -> Result<TcpStream, String> {
-    let stream =
-        TcpStream::connect(address).await.map_err(|error| format!("connecting to {address}: {error}"))?;
-    stream.set_nodelay(true).map_err(|error| format!("connecting to {address}: {error}"))?;
-    Ok(stream)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpListener;
-
-    #[tokio::test]
-    async fn a_dead_address_does_not_hide_a_live_one() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let live = listener.local_addr().unwrap();
-        let dead = {
-            let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-            gone.local_addr().unwrap()
-        };
-        let stream = first_to_answer(&[dead, live]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), live);
-        assert!(stream.nodelay().unwrap());
-        let error = first_to_answer(&[dead, dead]).await.unwrap_err();
-        assert!(matches!(&error, ConnectError::Connect(text) if text.contains("refused")), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_name_without_an_address_is_a_dns_error() {
-        let target = Target::parse("http://no-such-host.invalid/").unwrap();
-        let error = resolve(&target).await.unwrap_err();
-        assert!(
-            matches!(&error, ConnectError::Dns(text) if text.contains("no-such-host.invalid")),
-            "{error}"
-        );
-    }
 }

@@ -1,12 +1,15 @@
-//! A TCP or TLS stream as one type that counts the bytes it receives.
+//! A TCP, Unix or TLS stream as one type that counts the bytes of plain text it receives.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio_rustls::client::TlsStream;
 
 /// How many bytes of plain text a connection has received; tells a stale connection from a failed request.
@@ -20,14 +23,123 @@ impl Received {
     }
 }
 
-pub(crate) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+/// What bytes travel on, below TLS.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
 }
 
-pub(crate) struct Stream {
+pub(crate) enum Transport {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// An open stream to a peer; made by [`crate::Connector::dial`].
+pub struct Stream {
     pub(crate) transport: Transport,
     pub(crate) received: Received,
+}
+
+impl Stream {
+    pub(crate) fn new(transport: Transport) -> Self {
+        Self { transport, received: Received::default() }
+    }
+
+    /// Counts what this stream receives, also after the stream was given away.
+    #[must_use]
+    pub fn received(&self) -> Received {
+        self.received.clone()
+    }
+
+    /// Address of the peer (of the proxy, where there is one); `None` for a Unix socket.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self.socket() {
+            Socket::Tcp(stream) => stream.peer_addr().ok(),
+            #[cfg(unix)]
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// Whether TLS agreed on h2.
+    #[must_use]
+    pub fn speaks_h2(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(_) => false,
+            Transport::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
+    /// Version and cipher suite of TLS as rustls names them; `None` without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<(String, String)> {
+        let Transport::Tls(stream) = &self.transport else { return None };
+        let session = stream.get_ref().1;
+        let version = session.protocol_version()?.as_str()?.to_owned();
+        let suite = session.negotiated_cipher_suite()?.suite().as_str()?.to_owned();
+        Some((version, suite))
+    }
+
+    fn socket(&self) -> &Socket {
+        match &self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets hold nothing back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            #[cfg(unix)]
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -38,7 +150,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
         };
         let read = buffer.filled().len() - before;
@@ -56,21 +168,36 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
         }
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(context),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
         }
     }

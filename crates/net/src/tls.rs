@@ -1,11 +1,11 @@
-//! TLS settings of a client: Mozilla's roots, a user's own CA beside them, or no check at all.
+//! TLS settings of a client: Mozilla's roots, a user's own CA beside them, or no check at all; who the client is.
 
 use anyhow::{Context, Result, bail};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use std::sync::Arc;
 
 /// Which HTTP to speak.
@@ -19,13 +19,39 @@ pub enum HttpVersion {
     Http2,
 }
 
-/// Whom to trust.
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+/// A client certificate with its key, both PEM text; a file may hold both.
+#[derive(Clone, Default)]
+pub struct Identity {
+    pub certificates_pem: Vec<u8>,
+    pub key_pem: Vec<u8>,
+}
+
+/// A key is not shown.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+/// Whom to trust, and who the client is.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
     /// Certificates of further authorities, PEM text.
     pub extra_ca_pem: Option<Vec<u8>>,
     /// Accept any certificate: for test systems only.
     pub insecure: bool,
+    /// Shown to servers that ask for one.
+    pub identity: Option<Identity>,
+    /// The oldest and the newest version to offer; both from TLS 1.2 to 1.3 unless told.
+    pub oldest: Option<TlsVersion>,
+    pub newest: Option<TlsVersion>,
 }
 
 impl TlsOptions {
@@ -51,17 +77,48 @@ pub(crate) fn client_config(options: &TlsOptions, version: HttpVersion) -> Resul
 
 fn with_alpn(options: &TlsOptions, alpn: Vec<Vec<u8>>) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
+    let versions = versions(options)?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&versions)
         .context("TLS cannot be set up")?;
-    let mut config = if options.insecure {
-        let verifier = Arc::new(AcceptAny { provider });
-        builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+    let builder = if options.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny { provider }))
     } else {
-        builder.with_root_certificates(roots(options)?).with_no_client_auth()
+        builder.with_root_certificates(roots(options)?)
+    };
+    let mut config = match &options.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = read_identity(identity)?;
+            builder.with_client_auth_cert(chain, key).context("the client certificate cannot be used")?
+        }
     };
     config.alpn_protocols = alpn;
     Ok(Arc::new(config))
+}
+
+fn versions(options: &TlsOptions) -> Result<Vec<&'static SupportedProtocolVersion>> {
+    let oldest = options.oldest.unwrap_or(TlsVersion::Tls12);
+    let newest = options.newest.unwrap_or(TlsVersion::Tls13);
+    let all = [(TlsVersion::Tls13, &rustls::version::TLS13), (TlsVersion::Tls12, &rustls::version::TLS12)];
+    let versions: Vec<_> =
+        all.into_iter().filter(|(v, _)| (oldest..=newest).contains(v)).map(|(_, version)| version).collect();
+    if versions.is_empty() {
+        bail!("the oldest version of TLS is above the newest");
+    }
+    Ok(versions)
+}
+
+fn read_identity(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = CertificateDer::pem_slice_iter(&identity.certificates_pem)
+        .collect::<Result<Vec<_>, _>>()
+        .context("the client certificate is no valid PEM text")?;
+    if chain.is_empty() {
+        bail!("the client certificate is missing: expected PEM text with BEGIN CERTIFICATE");
+    }
+    // The parser's error might quote the key.
+    let key = PrivateKeyDer::from_pem_slice(&identity.key_pem).ok();
+    Ok((chain, key.context("the client's key is missing: expected PEM text with BEGIN PRIVATE KEY")?))
 }
 
 fn roots(options: &TlsOptions) -> Result<RootCertStore> {
@@ -127,10 +184,26 @@ mod tests {
     #[test]
     fn an_extra_ca_without_a_certificate_is_refused() {
         for pem in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            let options = TlsOptions { extra_ca_pem: Some(pem.as_bytes().to_vec()), insecure: false };
+            let options = TlsOptions { extra_ca_pem: Some(pem.as_bytes().to_vec()), ..TlsOptions::default() };
             let error = client_config(&options, HttpVersion::Auto).unwrap_err();
             assert!(format!("{error:#}").contains("extra CA"), "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_client_certificate_needs_both_parts_and_versions_an_order() {
+        let refused = |options: TlsOptions| format!("{:#}", options.client_config().unwrap_err());
+        let certificate = include_bytes!("../testdata/server.pem").to_vec();
+        let identity = |certificates_pem, key_pem| TlsOptions {
+            identity: Some(Identity { certificates_pem, key_pem }),
+            ..TlsOptions::default()
+        };
+        assert!(refused(identity(vec![], vec![])).contains("certificate is missing"));
+        assert!(refused(identity(certificate.clone(), vec![])).contains("key is missing"));
+        let key = include_bytes!("../testdata/server.key").to_vec();
+        identity(certificate, key).client_config().unwrap();
+        let (oldest, newest) = (Some(TlsVersion::Tls13), Some(TlsVersion::Tls12));
+        assert!(refused(TlsOptions { oldest, newest, ..TlsOptions::default() }).contains("oldest"));
     }
 
     #[test]

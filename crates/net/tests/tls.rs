@@ -67,7 +67,7 @@ async fn ask(alpn: &[&str], tls: TlsOptions, version: HttpVersion) -> Result<Str
 }
 
 fn our_ca() -> TlsOptions {
-    TlsOptions { extra_ca_pem: Some(CA.to_vec()), insecure: false }
+    TlsOptions { extra_ca_pem: Some(CA.to_vec()), ..TlsOptions::default() }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use super::source::Source;
 /// one decides its place here. `docs/ARCHITECTURE.md` draws the same table.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("crates/model", &[]),
+    ("crates/access-log", &["model"]),
     ("crates/net", &[]),
     ("crates/recording", &["model"]),
     ("crates/load", &["model", "net"]),
@@ -17,6 +18,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("crates/verify", &["model"]),
     ("crates/report", &["model"]),
     ("crates/local-postgres", &[]),
+    ("crates/traffic", &["access-log", "model"]),
     ("crates/trimtab", LIBRARIES_AND_SHOP),
     ("shop", &[]),
     ("xtask", &[]),
@@ -25,6 +27,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 
 const LIBRARIES_AND_SHOP: &[&str] = &[
     "model",
+    "access-log",
     "net",
     "recording",
     "load",
@@ -34,12 +37,14 @@ const LIBRARIES_AND_SHOP: &[&str] = &[
     "verify",
     "report",
     "local-postgres",
+    "traffic",
     "shop",
 ];
 
 /// Every package of ours that another one may name.
 const OURS: &[&str] = &[
     "model",
+    "access-log",
     "net",
     "recording",
     "load",
@@ -49,6 +54,7 @@ const OURS: &[&str] = &[
     "verify",
     "report",
     "local-postgres",
+    "traffic",
     "shop",
     "trimtab",
 ];

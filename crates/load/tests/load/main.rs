@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure of the test's own parts is a failure of the test")]
 
+mod drive;
 mod failures;
 mod server;
 mod truth;

@@ -36,10 +36,19 @@ pub(crate) enum Meaning {
     StatusCode,
     SpanKind,
     Service,
+    Instance,
     Language,
+    Resend,
+    /// Share of requests that were kept, 0 to 1.
+    SampledShare,
+    /// Requests that the one stands for.
+    SampledCount,
+    TraceState,
+    /// Read by rules, on single spans.
+    Other,
 }
 
-const MEANINGS: usize = Meaning::Language as usize + 1;
+const MEANINGS: usize = Meaning::Other as usize + 1;
 
 /// Key and meaning; within a meaning, the earlier key wins. A key that ends in `.` stands for all that begin so.
 const TABLE: &[(&str, Meaning)] = &[
@@ -118,7 +127,31 @@ const TABLE: &[(&str, Meaning)] = &[
     ("status.code", Meaning::StatusCode),
     ("span.kind", Meaning::SpanKind),
     ("service.name", Meaning::Service),
+    ("service.instance.id", Meaning::Instance),
+    ("k8s.pod.name", Meaning::Instance),
+    ("container.id", Meaning::Instance),
+    ("host.name", Meaning::Instance),
     ("telemetry.sdk.language", Meaning::Language),
+    ("http.request.resend_count", Meaning::Resend),
+    ("http.resend_count", Meaning::Resend),
+    ("sampling.probability", Meaning::SampledShare),
+    ("sampler.param", Meaning::SampledShare),
+    ("sampling.adjusted_count", Meaning::SampledCount),
+    ("SampleRate", Meaning::SampledCount),
+    ("tracestate", Meaning::TraceState),
+    ("http.response.header.content-type", Meaning::Other),
+    ("http.response.header.content_type", Meaning::Other),
+    ("http.response.header.content-encoding", Meaning::Other),
+    ("http.response.header.content_encoding", Meaning::Other),
+    ("http.response.header.etag", Meaning::Other),
+    ("http.response.header.last-modified", Meaning::Other),
+    ("http.response.header.last_modified", Meaning::Other),
+    ("http.response.header.cache-control", Meaning::Other),
+    ("http.response.header.cache_control", Meaning::Other),
+    ("http.request.header.accept-encoding", Meaning::Other),
+    ("http.request.header.accept_encoding", Meaning::Other),
+    ("http.request.header.authorization", Meaning::Other),
+    ("http.request.header.cookie", Meaning::Other),
 ];
 
 /// Every attribute key that the diagnosis reads, for readers that project. A key that ends in `.` is a prefix.

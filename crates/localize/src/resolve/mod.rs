@@ -2,6 +2,7 @@
 //! One pass over the table; every text is understood once per symbol. Nothing is judged here.
 
 mod attributes;
+mod sampling;
 mod template;
 
 use attributes::{Keys, Meaning, Slots};
@@ -127,9 +128,33 @@ pub struct Calls {
     /// Database spans without a statement, operation or summary: nothing to tell them apart by.
     pub without_statement: u64,
     pub database_spans: u64,
+    /// By resource: the instance of its service.
+    instances: Vec<Sym>,
+    /// By row, of those only that are more than one: requests that the span stands for.
+    weights: HashMap<u32, f32>,
+    /// By row: how often the request had been sent before.
+    resent: HashMap<u32, u16>,
 }
 
 impl Calls {
+    /// The instance of the service that made a resource's spans; empty where it does not say.
+    #[must_use]
+    pub fn instance(&self, resource: ResourceId) -> Sym {
+        self.instances.get(resource.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// How many requests a row stands for, by its sampler; 1 where none told.
+    #[must_use]
+    pub fn weight(&self, row: u32) -> f64 {
+        self.weights.get(&row).map_or(1.0, |w| f64::from(*w))
+    }
+
+    /// How often a request had been sent before, as the client tells; 0 where it does not.
+    #[must_use]
+    pub fn resent(&self, row: u32) -> u16 {
+        self.resent.get(&row).copied().unwrap_or(0)
+    }
+
     #[must_use]
     pub fn name(&self, sym: Sym) -> &str {
         self.names.get(sym)
@@ -150,8 +175,9 @@ pub fn resolve(table: &SpanTable) -> Calls {
     for row in 0..table.len() {
         rows.push(resolver.row(row));
     }
-    let Resolver { names, codes, without_statement, database_spans, .. } = resolver;
-    Calls { rows, names, codes, without_statement, database_spans }
+    let instances = resolver.resources.iter().map(|r| r.instance).collect();
+    let Resolver { names, codes, without_statement, database_spans, weights, resent, .. } = resolver;
+    Calls { rows, names, codes, without_statement, database_spans, instances, weights, resent }
 }
 
 /// A text understood: its template, and the hash of what the template left out.
@@ -164,6 +190,7 @@ struct Understood {
 #[derive(Clone, Copy, Default)]
 struct Resource {
     service: Sym,
+    instance: Sym,
     browser: bool,
 }
 
@@ -184,6 +211,8 @@ struct Resolver<'a> {
     codes: Vec<CodeRef>,
     without_statement: u64,
     database_spans: u64,
+    weights: HashMap<u32, f32>,
+    resent: HashMap<u32, u16>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -215,6 +244,8 @@ impl<'a> Resolver<'a> {
             codes: Vec::new(),
             without_statement: 0,
             database_spans: 0,
+            weights: HashMap::new(),
+            resent: HashMap::new(),
         };
         for number in 0..table.resource_count() {
             let resource = resolver.resource(ResourceId(u32::try_from(number).unwrap_or(u32::MAX)));
@@ -227,7 +258,8 @@ impl<'a> Resolver<'a> {
         self.slots.read(self.table, &mut self.keys, self.table.packed_resource(id));
         let service = self.slots.text(self.table, Meaning::Service).unwrap_or("");
         let browser = self.slots.text(self.table, Meaning::Language) == Some("webjs");
-        Resource { service: self.names.intern(service), browser }
+        let instance = self.slots.text(self.table, Meaning::Instance).unwrap_or("");
+        Resource { service: self.names.intern(service), instance: self.names.intern(instance), browser }
     }
 
     fn row(&mut self, row: usize) -> Call {
@@ -238,6 +270,7 @@ impl<'a> Resolver<'a> {
         let (class, class_sent) = self.class(row, kind, resource.browser);
         let understood = self.understood(row, class);
         let params = self.with_parameters(understood.params);
+        self.note_rare(row);
         Call {
             class,
             class_sent,
@@ -252,6 +285,19 @@ impl<'a> Resolver<'a> {
             batch: self.number(Meaning::BatchSize),
             busy_ns: self.number(Meaning::BusyNs),
             code: self.code(),
+        }
+    }
+
+    /// What few spans tell is kept aside.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped before")]
+    fn note_rare(&mut self, row: usize) {
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
+        if let Some(weight) = sampling::weight(&self.slots, self.table) {
+            self.weights.insert(row, weight as f32);
+        }
+        let resent = self.slots.number(self.table, Meaning::Resend).filter(|n| *n >= 1.0);
+        if let Some(resent) = resent {
+            self.resent.insert(row, resent.min(f64::from(u16::MAX)) as u16);
         }
     }
 

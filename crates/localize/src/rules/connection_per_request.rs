@@ -1,6 +1,6 @@
 //! `connection_per_request`: connections are made while requests wait, again and again.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
@@ -74,6 +74,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         most: to(0.0),
         grade: Grade::B,
         assumption: "a connection is free in the pool when it is wanted".to_owned(),
+        load: LoadEffect::Added,
     });
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,

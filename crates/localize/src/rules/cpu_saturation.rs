@@ -1,16 +1,18 @@
 //! `cpu_saturation`: the CPU is full, so that everything waits for it; single spans are symptoms.
 
-use super::{Candidate, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
-use crate::shape::ShapeId;
-use model::{Remedy, RemedyKind, Severity};
+use crate::resolve::Class;
+use crate::shape::{EndpointId, Shape, ShapeId};
+use crate::simulate::{Cost, Transform};
+use model::{Grade, Remedy, RemedyKind, Severity};
 
 pub(super) const RULE: Rule = Rule {
     name: "cpu_saturation",
     needs: &[Signal::Traces, Signal::CpuMetrics],
     why: "On a full CPU every span is slow because it waits for its turn; mending the slowest span misses the cause.",
     how: "The host, or a container against its limit, is 80 % busy or more over the window. It is told on the endpoint that takes the most time in all.",
-    predicts: "Nothing for single requests; its evidence tells what twice the CPU would bring to CPU work: processor sharing on c cores stretches it by 1 / (1 - rho^c).",
+    predicts: "Twice the CPU: on c cores shared by all, work takes 1 / (1 - rho^c) times as long as alone, so the own time of the full service (on a full host: of all services) shrinks by the ratio of that at half the load and now; from half of the gain to as if calls to others on that machine shrank alike. Nothing where programs that are not watched fill the CPU.",
     run,
 };
 
@@ -27,7 +29,7 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
 }
 
 fn candidate(facts: &Facts<'_>, root: ShapeId, busy: f64) -> Candidate {
-    let t = facts.thresholds;
+    let others = facts.saturation.cores_of_others(facts.thresholds);
     let mut candidate = Candidate::on_shape(facts, root, format!("the CPU is {:.0} % busy", busy * 100.0));
     candidate.claims.clear();
     candidate.calls_per_request = None;
@@ -40,11 +42,11 @@ fn candidate(facts: &Facts<'_>, root: ShapeId, busy: f64) -> Candidate {
             .cpu_pressure
             .map(|p| format!("{:.0} % of the time some task was ready and waited for a CPU", p * 100.0)),
     );
-    let text = if let Some(others) = facts.saturation.cores_of_others(t) {
+    let text = if let Some(others) = others {
         candidate.lines.push(format!("programs that are not watched use {others:.2} cores"));
         "end what else runs on this machine, or measure on a quiet one; if it is a part of the service, have it watched"
     } else {
-        candidate.lines.push(twice_the_cpu(facts, busy));
+        candidate.fix = Some(fix(facts, candidate.endpoint, busy));
         "mend what uses the most CPU (see the findings on that endpoint), or add CPUs, workers or replicas; do not judge single spans before"
     };
     let text = text.to_owned();
@@ -54,12 +56,36 @@ fn candidate(facts: &Facts<'_>, root: ShapeId, busy: f64) -> Candidate {
     candidate
 }
 
-/// Not a fix of the requests themselves, so nothing is re-simulated: what the model says is evidence.
-fn twice_the_cpu(facts: &Facts<'_>, busy: f64) -> String {
+/// How many times as long work would take with twice the CPU, by processor sharing on `c` cores.
+fn relief(facts: &Facts<'_>, busy: f64) -> f64 {
     let cores = facts.saturation.cpus;
     let stretch = |rho: f64| 1.0 / (1.0 - rho.min(facts.thresholds.load_model_cap).powf(cores));
-    let factor = stretch(busy / 2.0) / stretch(busy);
-    format!("with twice the CPU, requests that are all CPU work would take {factor:.2} times as long")
+    stretch(busy / 2.0) / stretch(busy)
+}
+
+fn fix(facts: &Facts<'_>, endpoint: EndpointId, busy: f64) -> Fix {
+    let t = facts.thresholds;
+    let host_full = facts.saturation.host_cpu.is_some_and(|u| u >= t.cpu_saturated);
+    let is_full = |shape: &Shape| {
+        let service = facts.saturation.services.get(facts.name(shape.service));
+        host_full || service.and_then(|u| u.of_limit).is_some_and(|u| u >= t.cpu_saturated)
+    };
+    let shrunk = |factor: f64, calls_too: bool| {
+        let computes = |s: &Shape| matches!(s.class, Class::Server | Class::Internal) || calls_too;
+        let of_endpoint = facts.shapes().filter(|(_, s)| s.endpoint == endpoint);
+        let shrunk = of_endpoint.filter(|(_, s)| is_full(s) && computes(s));
+        shrunk.map(|(of, _)| Transform::Own { of, to: Cost::Times(factor) }).collect::<Vec<_>>()
+    };
+    let factor = relief(facts, busy);
+    Fix {
+        point: shrunk(factor, false),
+        least: shrunk(f64::midpoint(1.0, factor), false),
+        most: shrunk(factor, host_full),
+        grade: Grade::C,
+        assumption: "the service has twice the CPU, and its own time is computing or waiting for it"
+            .to_owned(),
+        load: LoadEffect::Included,
+    }
 }
 
 fn who_uses_it(facts: &Facts<'_>) -> String {
@@ -87,7 +113,7 @@ mod tests {
     use model::{MetricKind, MetricSeries, Point, Recording};
 
     fn recording(busy: f64) -> Recording {
-        let mut recording = drawn("repeat 20\napi server \"GET /a\" 0..100\n  api db \"SELECT 1\" 5..90");
+        let mut recording = drawn("repeat 20\napi server \"GET /a\" 0..100\n  api db \"SELECT 1\" 5..60");
         recording.run.environment.cpus = 2;
         recording.metrics.push(MetricSeries {
             name: names::HOST_CPU.into(),
@@ -105,7 +131,7 @@ mod tests {
             "cpu_saturation",
             &recording(0.93),
             &expect![[r#"
-                cpu_saturation GET /a | the CPU is 93 % busy | no prediction
+                cpu_saturation GET /a | the CPU is 93 % busy | p95 100.0 -> 62.8 (17.2..81.4) C
             "#]],
         );
     }

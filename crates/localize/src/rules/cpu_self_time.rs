@@ -1,6 +1,6 @@
 //! `cpu_self_time`: the request's time is spent in the service's own code, with nothing called.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::cpu::{OwnTime, Proof, own_ms};
 use crate::facts::Facts;
 use crate::resolve::Class;
@@ -58,6 +58,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, proof: Proof) -> Can
         most: vec![Transform::Own { of: id, to: Cost::Ns(0.0) }],
         grade: Grade::C,
         assumption: "the code can be made five times as fast".to_owned(),
+        load: LoadEffect::Added,
     });
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,

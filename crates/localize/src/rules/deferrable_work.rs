@@ -1,7 +1,7 @@
 //! `deferrable_work`: the request waits for mail, a webhook or analytics that its reply does not need.
 
 use super::patterns::effect::{Effect, effect, summary};
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Group, Shape, ShapeId};
@@ -104,9 +104,7 @@ fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
 
 fn is_mail_port(facts: &Facts<'_>, shape: &Shape) -> bool {
     let Some(node) = shape.groups.first().and_then(|g| facts.nodes(g).first()) else { return false };
-    let span = facts.recording.spans.row(facts.node(*node).row as usize);
-    let port =
-        ["server.port", "net.peer.port", "network.peer.port"].iter().find_map(|key| span.attribute(key));
+    let port = facts.attribute(*node, &["server.port", "net.peer.port", "network.peer.port"]);
     port.and_then(|p| p.as_number()).is_some_and(|port| MAIL_PORTS.iter().any(|p| (port - p).abs() < 0.5))
 }
 
@@ -173,6 +171,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         grade: Grade::C,
         assumption: "the reply does not need the call's result, and handing it to a queue takes 0.5 ms"
             .to_owned(),
+        load: LoadEffect::Added,
     });
     let text = if shape.class == Class::Messaging {
         "do not wait for the broker within the request: send through a bounded buffer in the background, or an outbox table in the same transaction as the data"

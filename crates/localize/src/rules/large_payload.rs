@@ -1,6 +1,6 @@
 //! `large_payload`: the reply is so large that making and sending it is what takes the time.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::shape::{EndpointId, ShapeId};
 use crate::simulate::{Cost, Transform};
@@ -79,6 +79,7 @@ fn candidate(facts: &Facts<'_>, root: ShapeId, bytes: f64, share: f64, slope: Op
         assumption:
             "a third of the bytes is enough: fields that are asked for, a page at a time, or a denser format"
                 .to_owned(),
+        load: LoadEffect::Added,
     });
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,

@@ -1,11 +1,11 @@
 //! `missing_index`: a statement reads a table from end to end for few rows, and an index would serve it.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::same_statement;
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
-use model::{Grade, Plan, Remedy, RemedyKind, Statement, WhatIf, WhatIfMethod};
+use model::{Grade, Plan, Remedy, RemedyKind, Statement, TableFigures, WhatIf, WhatIfMethod};
 use std::sync::Arc;
 
 pub(super) const RULE: Rule = Rule {
@@ -92,7 +92,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, case: &Case<'_>) -> 
     candidate.fix = Some(fix(facts, id, shape, case));
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Sql,
-        text: remedy(what_if, table.map_or(0.0, |t| t.writes_per_second)),
+        text: remedy(what_if, writes(facts, what_if, table)),
         patch: Some(what_if.create.clone()),
         undo: Some(what_if.undo.clone()),
     }];
@@ -117,12 +117,27 @@ fn trial_line(what_if: &WhatIf) -> String {
     }
 }
 
-fn remedy(what_if: &WhatIf, writes_per_second: f64) -> String {
+/// Writes a second to the table of an index: as the database counted them, else the statements that name the table;
+/// `None` where neither was seen.
+fn writes(facts: &Facts<'_>, what_if: &WhatIf, table: Option<&TableFigures>) -> Option<f64> {
+    let counted = table.map(|t| t.writes_per_second).filter(|n| *n > 0.0);
+    let plain = |name: &str| name.rsplit('.').next().unwrap_or("").trim_matches('"').to_ascii_lowercase();
+    let statements = &facts.recording.statements;
+    let on_table = |s: &&Statement| {
+        let operation = model::sql::operation_and_tables(&s.text);
+        ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"].contains(&operation.verb.as_str())
+            && operation.tables.first().is_some_and(|t| plain(t) == plain(&what_if.table))
+    };
+    let seen = || statements.iter().filter(on_table).map(|s| s.calls).sum::<u64>() as f64 / facts.seconds();
+    counted.or_else(|| (!statements.is_empty()).then(seen))
+}
+
+fn remedy(what_if: &WhatIf, writes_per_second: Option<f64>) -> String {
     let size = what_if.bytes as f64 / f64::from(1 << 20);
-    let price = if writes_per_second >= 0.1 {
-        format!("each of {writes_per_second:.1} writes a second will maintain it")
-    } else {
-        "the table is hardly written to".to_owned()
+    let price = match writes_per_second {
+        Some(writes) if writes > 0.0 => format!("each of {writes:.1} writes a second will maintain it"),
+        Some(_) => "no statement wrote to the table while this was recorded".to_owned(),
+        None => "how often the table is written to was not seen: each write will maintain it".to_owned(),
     };
     format!(
         "create an index on {} ({}), about {size:.0} MiB; {price}",
@@ -172,6 +187,7 @@ fn fix(facts: &Facts<'_>, id: ShapeId, shape: &Shape, case: &Case<'_>) -> Fix {
             Grade::A => "the statement was executed with and without the index".to_owned(),
             _ => "the time falls as the planner's cost does".to_owned(),
         },
+        load: LoadEffect::Added,
     }
 }
 
@@ -265,6 +281,21 @@ mod tests {
     #[test]
     fn an_index_that_halves_the_cost_is_none() {
         check_rule("missing_index", &recording(6000.0, None), &expect![[""]]);
+    }
+
+    #[test]
+    fn writes_are_told_as_far_as_they_were_seen() {
+        let text = |recording: &Recording| {
+            let found = crate::localize(recording, &crate::Options::default()).findings;
+            found.iter().find(|f| f.rule == "missing_index").expect("a finding").remedies[0].text.clone()
+        };
+        let mut seen = recording(23.7, Some(0.06));
+        assert!(text(&seen).ends_with("no statement wrote to the table while this was recorded"));
+        let insert = "INSERT INTO items (order_id) VALUES ($1)".to_owned();
+        seen.statements.push(Statement { text: insert, calls: 19, ..Statement::default() });
+        assert!(text(&seen).ends_with("each of 10.0 writes a second will maintain it"), "{}", text(&seen));
+        seen.statements.clear();
+        assert!(text(&seen).contains("was not seen"));
     }
 
     #[test]

@@ -186,4 +186,15 @@ pub struct Fix {
     pub grade: Grade,
     /// What is assumed, in a sentence; never empty for grade C.
     pub assumption: String,
+    pub load: LoadEffect,
+}
+
+/// Whether work that a fix removes shortens the wait of what stays, on a CPU that is nearly full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadEffect {
+    /// It does: see [`crate::load_model`].
+    #[default]
+    Added,
+    /// The transforms speak of that wait already, or the fix removes no work.
+    Included,
 }

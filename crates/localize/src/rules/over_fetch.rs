@@ -1,6 +1,6 @@
 //! `over_fetch`: far more rows are read than the reply can hold.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
@@ -106,6 +106,7 @@ fn fix(id: ShapeId, shape: &Shape, kept: f64, sized: bool) -> Fix {
         } else {
             "half of the rows are not needed".to_owned()
         },
+        load: LoadEffect::Added,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `pool_saturation`: requests wait for a connection that others hold.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::saturation::Pool;
@@ -71,6 +71,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         most: to(Cost::Ns(0.0)),
         grade: Grade::C,
         assumption: "the database answers as fast when more connections ask at once".to_owned(),
+        load: LoadEffect::Added,
     });
     candidate.remedies = vec![remedy(facts, pool)];
     candidate.confidence = 0.8;

@@ -2,7 +2,7 @@
 
 use super::patterns::effect::{Effect, effect, subjects, summary};
 use super::patterns::nodes;
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{EndpointId, NO_SHAPE, Shape, ShapeId};
@@ -209,6 +209,7 @@ fn candidate(facts: &Facts<'_>, mut found: Found) -> Candidate {
         most: fix,
         grade: Grade::B,
         assumption: "the first answer still holds when it is asked for again".to_owned(),
+        load: LoadEffect::Added,
     });
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,

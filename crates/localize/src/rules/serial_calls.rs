@@ -6,7 +6,7 @@ mod chain;
 mod tests;
 
 use super::patterns::effect::summary;
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::ShapeId;
@@ -145,5 +145,6 @@ fn fix(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Fix {
         most: parallel(side.calls.clone(), 1.0),
         grade: if side.doubtful { Grade::C } else { Grade::B },
         assumption: format!("none of the calls needs another's result{more}"),
+        load: LoadEffect::Added,
     }
 }

@@ -1,6 +1,6 @@
 //! `slow_dependency`: a large part of the request is one call to another service, or the way to it.
 
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
@@ -55,6 +55,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         most: vec![Transform::Duration { of: id, to: Cost::Ns(0.0) }],
         grade: Grade::C,
         assumption: "every call is as fast as the fastest twentieth of them is now".to_owned(),
+        load: LoadEffect::Added,
     });
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,

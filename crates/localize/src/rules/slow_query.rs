@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     name: "slow_query",
     needs: &[Signal::Traces, Signal::DatabaseStatements],
     why: "Time within the database is shared by all: a slow statement slows its neighbours too.",
-    how: "The statement takes 10 ms or more within the database at the mean and 10 % or more of the endpoint's critical path, and no index that was tried lowers its cost threefold.",
+    how: "The statement takes 10 ms or more within the database at the mean and 10 % or more of the endpoint's critical path, and no index that was tried lowers its cost threefold. Where no plan was taken it says so: an index may be what it lacks.",
     predicts: "Nothing: what a rewrite would bring is not known before it is written.",
     run,
 };
@@ -56,8 +56,12 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, statement: &Statemen
     } else {
         "look at EXPLAIN (ANALYZE, BUFFERS): rewrite it, return fewer rows, or run ANALYZE if estimates are off"
     };
-    candidate.remedies =
-        vec![Remedy { kind: RemedyKind::Code, text: text.to_owned(), patch: None, undo: None }];
+    let text = match facts.plan(shape.template) {
+        None => format!("no plan was taken, so an index may be what it lacks; {text}"),
+        Some(plan) if plan.what_ifs.is_empty() => format!("no index was tried for it; {text}"),
+        Some(_) => format!("no index that was tried helps; {text}"),
+    };
+    candidate.remedies = vec![Remedy { kind: RemedyKind::Code, text, patch: None, undo: None }];
     candidate.confidence = 0.7;
     candidate.severity = Some(Severity::Warning);
     candidate
@@ -87,6 +91,19 @@ mod tests {
                 slow_query GET /a | 80.0 ms within the database: SELECT * FROM t ORDER BY x | no prediction
             "#]],
         );
+    }
+
+    #[test]
+    fn without_a_plan_nothing_is_said_about_indexes_that_were_not_tried() {
+        let mut recording = recording(1600.0, 0);
+        let text = |r: &Recording| {
+            let found = crate::localize(r, &crate::Options::default()).findings;
+            found.iter().find(|f| f.rule == "slow_query").expect("a finding").remedies[0].text.clone()
+        };
+        assert!(text(&recording).starts_with("no plan was taken"));
+        let statement = recording.statements[0].text.clone();
+        recording.plans = vec![model::Plan { statement, ..model::Plan::default() }];
+        assert!(text(&recording).starts_with("no index was tried"));
     }
 
     #[test]

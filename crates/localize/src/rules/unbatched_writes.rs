@@ -3,7 +3,7 @@
 use super::patterns::effect::{Effect, effect, summary};
 use super::patterns::frameworks::{Advice, advice};
 use super::patterns::{batch, nodes};
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Group, Shape, ShapeId};
@@ -133,6 +133,7 @@ fn stream(facts: &Facts<'_>, id: ShapeId) -> Candidate {
         grade: Grade::C,
         assumption: "the reply may be sent before the row is durable; handing it over takes 0.5 ms"
             .to_owned(),
+        load: LoadEffect::Added,
     });
     candidate.remedies = vec![remedy(
         "collect rows in a bounded queue and write them in batches by size and time; refuse or wait when it is full. Given up: a reply no longer means that the row is durable, and rows of the last moments are lost in a crash"

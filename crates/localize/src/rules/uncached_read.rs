@@ -4,7 +4,7 @@ mod cache;
 
 use super::patterns::effect::{Effect, effect, subjects, summary};
 use super::patterns::nodes;
-use super::{Candidate, Fix, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{NO_SHAPE, Shape, ShapeId};
@@ -185,7 +185,7 @@ fn fix(facts: &Facts<'_>, ratio: f64, hits: [HashSet<NodeId>; 3]) -> Fix {
         facts.thresholds.cache_ttl_s,
         ratio * 100.0
     );
-    Fix { point, least, most, grade: Grade::B, assumption }
+    Fix { point, least, most, grade: Grade::B, assumption, load: LoadEffect::Added }
 }
 
 #[cfg(test)]

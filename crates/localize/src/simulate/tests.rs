@@ -157,3 +157,45 @@ fn every_tree_of_a_wild_forest_comes_out_as_recorded() {
     }
     assert_eq!(facts.critical.path_ns.iter().sum::<i64>(), 200 * 1_000_000_000);
 }
+
+const FIVE: &str = r#"
+    api server "GET /a" 0..110
+      api db "SELECT * FROM items WHERE order_id = $1" 10..20 x5 gap 10
+"#;
+
+#[test]
+fn two_fixes_at_once_are_one_run_and_not_a_sum() {
+    let index = |of| Transform::Duration { of, to: Cost::Times(0.1) };
+    let batch = |of| Transform::Merge { of, to: Cost::Times(1.0), gap_kept: 0.0 };
+    let statement = "SELECT * FROM items WHERE order_id = $1";
+    let alone = root_ms(FIVE, |f| vec![index(f(statement))]);
+    assert_eq!(alone, ms(65.0));
+    assert_eq!(root_ms(FIVE, |f| vec![batch(f(statement))]), ms(30.0));
+    // The batch of indexed reads takes 1 ms; the gains, 45 and 80 ms, would add up to more than there is.
+    assert_eq!(root_ms(FIVE, |f| vec![index(f(statement)), batch(f(statement))]), ms(21.0));
+    assert_eq!(root_ms(FIVE, |f| vec![batch(f(statement)), index(f(statement))]), ms(21.0));
+}
+
+#[test]
+fn a_call_that_is_gone_is_not_brought_back_and_own_time_shrinks_twice() {
+    let statement = "SELECT * FROM items WHERE order_id = $1";
+    let gone = |f: &dyn Fn(&str) -> ShapeId| {
+        let of = f(statement);
+        vec![Transform::Drop { of, gap_kept: 1.0 }, Transform::Duration { of, to: Cost::Ns(7e6) }]
+    };
+    assert_eq!(root_ms(FIVE, gone), ms(60.0));
+    let twice = |f: &dyn Fn(&str) -> ShapeId| {
+        let of = f("GET /a");
+        vec![Transform::Own { of, to: Cost::Times(0.5) }, Transform::Own { of, to: Cost::Times(0.5) }]
+    };
+    assert_eq!(root_ms(FIVE, twice), ms(65.0));
+}
+
+#[test]
+fn what_waited_before_the_root_is_taken_off_whole() {
+    let sooner = std::sync::Arc::new([(0, 4e6)].into_iter().collect());
+    let fix = |_: &dyn Fn(&str) -> ShapeId| {
+        vec![Transform::Arrival { sooner_ns: std::sync::Arc::clone(&sooner), times: 0.5 }]
+    };
+    assert_eq!(root_ms(FIVE, fix), ms(108.0));
+}

@@ -4,7 +4,7 @@
 use super::effect::{Effect, effect};
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::rules::Fix;
+use crate::rules::{Fix, LoadEffect};
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
 use model::Grade;
@@ -62,13 +62,16 @@ pub(in crate::rules) fn merged(facts: &Facts<'_>, shapes: &[ShapeId], assumption
         most: all(&|_| 0.0, 0.0),
         grade: Grade::B,
         assumption: assumption.to_owned(),
+        load: LoadEffect::Added,
     }
 }
 
 /// The first call and `further_ns` for each other one. Calls that ran side by side already are not made slower.
 fn cost(further_ns: f64, parallel: bool) -> Cost {
     Cost::Each(Arc::new(move |case| {
-        let batch = case.ns + further_ns * case.calls.saturating_sub(1) as f64;
+        // Where another fix made the call quicker, what each further row costs is quicker alike.
+        let quicker = if case.recorded_ns > 0.0 { case.ns / case.recorded_ns } else { 1.0 };
+        let batch = case.ns + further_ns * quicker * case.calls.saturating_sub(1) as f64;
         if parallel { batch.min(case.longest_ns) } else { batch }
     }))
 }

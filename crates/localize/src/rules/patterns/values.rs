@@ -31,8 +31,7 @@ pub(in crate::rules) fn of_request(facts: &Facts<'_>, entry: NodeId) -> Vec<Stri
 
 /// Path segments and `key=value` of the query.
 fn of_url(facts: &Facts<'_>, node: NodeId) -> Option<Vec<String>> {
-    let span = facts.recording.spans.row(facts.node(node).row as usize);
-    let text = |keys: &[&str]| keys.iter().find_map(|key| span.attribute(key).and_then(|v| v.as_text()));
+    let text = |keys: &[&str]| facts.attribute(node, keys).and_then(|v| v.as_text());
     let full =
         text(&["url.full", "http.url", "url"]).map(|url| url.split_once("://").map_or(url, |(_, rest)| rest));
     let full = full.map(|url| url.split_once('/').map_or("", |(_, path)| path));
@@ -61,9 +60,7 @@ fn of_statement(facts: &Facts<'_>, node: NodeId) -> Option<Vec<String>> {
     if sent {
         return Some(out);
     }
-    let text = ["db.query.text", "db.statement", "sql.query"]
-        .iter()
-        .find_map(|key| span.attribute(key)?.as_text())?;
+    let text = facts.attribute(node, &["db.query.text", "db.statement", "sql.query"])?.as_text()?;
     (!crate::resolve::hides_parameters(text)).then(|| literals(text))
 }
 
