@@ -5,7 +5,7 @@ use crate::args::{DemoArgs, PROGRAM};
 use crate::figures::{Cell, Figures, Target, median};
 use crate::process;
 use anyhow::{Context, Result};
-use model::Step;
+use model::{Step, Verdict};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
 use serde::Deserialize;
 use std::path::Path;
@@ -40,6 +40,8 @@ struct Run {
 
 struct First {
     name: String,
+    /// What its trial judged: a p95, or a median where there were few requests.
+    metric: String,
     gain_ms: f64,
     /// 1: the largest actual gain of the run.
     rank: usize,
@@ -73,7 +75,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Figures> {
             "changes",
             "kept",
             "first change",
-            "its p95 gain ms",
+            "judged by",
+            "its gain ms",
             "rank of its gain",
             "left behind",
         ],
@@ -91,7 +94,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Figures> {
         ],
         notes: vec![
             format!("seconds, median: {:.0}", median(&seconds).unwrap_or(f64::NAN)),
-            "a gain is that of the p95 that the change was predicted for, as its trial measured it"
+            "a gain is what the trial measured on the metric that it judged; gains that are unclear have no rank"
                 .to_owned(),
         ],
     })
@@ -106,6 +109,7 @@ fn row(run: &Run) -> Vec<Cell> {
         Cell::number(run.steps as f64, 0),
         Cell::number(run.kept as f64, 0),
         first.map_or(Cell::Missing, |first| Cell::text(first.name.clone())),
+        first.map_or(Cell::Missing, |first| Cell::text(first.metric.clone())),
         Cell::maybe(first.map(|first| first.gain_ms), 1),
         Cell::maybe(first.map(|first| first.rank as f64), 0),
         Cell::number(run.left as f64, 0),
@@ -149,20 +153,24 @@ fn once(args: &DemoArgs, seed: u64) -> Result<Run> {
 
 /// The first change and where its actual gain stands among those of all steps.
 fn first(steps: &[Step]) -> Option<First> {
-    let gains: Vec<f64> = steps.iter().map(|step| gain_ms(step).unwrap_or(f64::NEG_INFINITY)).collect();
-    let own = *gains.first()?;
+    let gains: Vec<Option<(&str, f64)>> = steps.iter().map(gain_ms).collect();
+    let first = steps.first()?;
+    let (metric, own) = gains.first().copied().flatten().unwrap_or(("none", f64::NEG_INFINITY));
+    let gains = gains.iter().flatten().map(|(_, gain)| gain);
     Some(First {
-        name: steps[0].change.name.clone(),
+        name: first.change.name.clone(),
+        metric: metric.to_owned(),
         gain_ms: own,
-        rank: 1 + gains.iter().filter(|gain| **gain > own).count(),
+        rank: 1 + gains.filter(|gain| **gain > own).count(),
     })
 }
 
-/// Milliseconds that the step's trial took off the metric that it was predicted for.
-fn gain_ms(step: &Step) -> Option<f64> {
+/// The metric that the step's trial judged, and the milliseconds that came off it; `None` where that is unclear.
+fn gain_ms(step: &Step) -> Option<(&str, f64)> {
     let metric = &step.finding.prediction.as_ref()?.metric;
     let actual = step.judgement.metrics.iter().find(|m| m.metric == *metric)?;
-    Some(actual.before_ms - actual.after_ms)
+    let clear = step.judgement.verdict != Verdict::Unclear;
+    clear.then_some((metric.as_str(), actual.before_ms - actual.after_ms))
 }
 
 /// Counts the processes that the run left to us, and ends them.

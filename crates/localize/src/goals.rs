@@ -19,30 +19,74 @@ pub(crate) fn judge(facts: &Facts<'_>, goals: &[Goal]) -> (Vec<GoalResult>, Vec<
         }
         results.push(GoalResult {
             goal: goal.to_string(),
-            measured: measured.map(round),
-            met: measured.map(|m| goal.is_met_by(m)),
+            measured: measured.map(|m| round(m.value)),
+            met: measured.map(|m| goal.is_met_by(m.value)),
+            requests: measured.and_then(|m| m.requests),
+            low: measured.and_then(|m| m.low).map(round),
+            high: measured.and_then(|m| m.high).map(round),
         });
     }
     (results, gaps)
 }
 
+/// A figure in its goal's unit; a percentile with the requests that it stands on and its interval.
+#[derive(Clone, Copy)]
+struct Measured {
+    value: f64,
+    requests: Option<u64>,
+    low: Option<f64>,
+    high: Option<f64>,
+}
+
+impl Measured {
+    fn plain(value: f64) -> Self {
+        Self { value, requests: None, low: None, high: None }
+    }
+
+    /// A percentile of `count` requests with its 95 % interval, by ranks that are binomial (normal approximation;
+    /// Conover, Practical Nonparametric Statistics, 3.2). Open on a side whose rank lies outside of what was seen.
+    fn quantile(count: u64, q: f64, at: impl Fn(f64) -> f64) -> Self {
+        const Z: f64 = 1.96;
+        let n = count as f64;
+        let half = Z * (n * q * (1.0 - q)).sqrt();
+        let (low, high) = ((n * q - half).floor(), (n * q + half).ceil());
+        let share = |rank: f64| (rank >= 1.0 && rank <= n).then(|| at((rank / n).clamp(0.0, 1.0)));
+        Self { value: at(q), requests: Some(count), low: share(low), high: share(high) }
+    }
+}
+
 /// The worst over all endpoints that the goal concerns.
-fn measure(facts: &Facts<'_>, goal: &Goal) -> Option<f64> {
+fn measure(facts: &Facts<'_>, goal: &Goal) -> Option<Measured> {
     match goal.metric {
-        GoalMetric::Cpu => resource(facts, goal, names::HOST_CPU, names::PROCESS_CPU),
-        GoalMetric::Memory => resource(facts, goal, names::HOST_MEMORY, names::PROCESS_MEMORY),
+        GoalMetric::Cpu => resource(facts, goal, names::HOST_CPU, names::PROCESS_CPU).map(Measured::plain),
+        GoalMetric::Memory => {
+            resource(facts, goal, names::HOST_MEMORY, names::PROCESS_MEMORY).map(Measured::plain)
+        }
         GoalMetric::Lcp => None,
         metric => {
             let concerned = facts.endpoints().map(|e| e.0).filter(|e| goal.concerns(facts.load.name(*e)));
-            let traced = concerned.filter_map(|e| of_endpoint(facts, e, metric));
+            let traced = concerned.filter_map(|e| measured_of(facts, e, metric));
             let unjoined = facts.load.unjoined.iter().filter(|j| goal.concerns(&j.name));
             let figures = traced.chain(unjoined.filter_map(|j| of_operation(facts, j, metric)));
+            let by_value = |a: &Measured, b: &Measured| a.value.total_cmp(&b.value);
             match goal.relation {
-                model::Relation::Below => figures.max_by(f64::total_cmp),
-                model::Relation::Above => figures.min_by(f64::total_cmp),
+                model::Relation::Below => figures.max_by(by_value),
+                model::Relation::Above => figures.min_by(by_value),
             }
         }
     }
+}
+
+fn measured_of(facts: &Facts<'_>, endpoint: EndpointId, metric: GoalMetric) -> Option<Measured> {
+    let GoalMetric::Quantile(q) = metric else {
+        return of_endpoint(facts, endpoint, metric).map(Measured::plain);
+    };
+    let load = &facts.load.endpoints[endpoint as usize];
+    let seen = match load.responses.count() {
+        0 => facts.shapes.endpoint(endpoint).trees.len() as u64,
+        count => count,
+    };
+    Some(Measured::quantile(seen, q, |q| quantile_ms(facts, endpoint, q)))
 }
 
 /// A figure of one endpoint, in the goal's unit; `None` where the metric is none of an endpoint.
@@ -61,12 +105,16 @@ pub(crate) fn of_endpoint(facts: &Facts<'_>, endpoint: EndpointId, metric: GoalM
 }
 
 /// Of an operation that only the load knows.
-fn of_operation(facts: &Facts<'_>, load: &Joined, metric: GoalMetric) -> Option<f64> {
+fn of_operation(facts: &Facts<'_>, load: &Joined, metric: GoalMetric) -> Option<Measured> {
+    let responses = &load.responses;
     match metric {
-        GoalMetric::Quantile(q) => load.responses.quantile_ms(q),
-        GoalMetric::Mean => load.responses.mean_ms(),
-        GoalMetric::Errors => Some(load.error_share()),
-        GoalMetric::Rate => Some(load.responses.count() as f64 / facts.seconds()),
+        GoalMetric::Quantile(_) if responses.is_empty() => None,
+        GoalMetric::Quantile(q) => {
+            Some(Measured::quantile(responses.count(), q, |q| responses.quantile_ms(q).unwrap_or_default()))
+        }
+        GoalMetric::Mean => responses.mean_ms().map(Measured::plain),
+        GoalMetric::Errors => Some(Measured::plain(load.error_share())),
+        GoalMetric::Rate => Some(Measured::plain(responses.count() as f64 / facts.seconds())),
         GoalMetric::Cpu | GoalMetric::Memory | GoalMetric::Lcp => None,
     }
 }
@@ -151,5 +199,23 @@ fn unseen(facts: &Facts<'_>, goal: &Goal) -> Gap {
             format!("the goal `{goal}` speaks of an endpoint that was not seen"),
             format!("endpoints that were seen: {}", seen.join(", ")),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_has_an_interval_that_few_requests_leave_open() {
+        // The value at a share is the share in percent: ranks can be read off.
+        let of = |count| Measured::quantile(count, 0.95, |q| q * 100.0);
+        let many = of(1000);
+        assert_eq!((many.requests, many.value), (Some(1000), 95.0));
+        // 950 -+ 1.96 * sqrt(1000 * 0.95 * 0.05) = 13.5 ranks
+        assert!((many.low.unwrap_or_default() - 93.6).abs() < 1e-9, "{:?}", many.low);
+        assert!((many.high.unwrap_or_default() - 96.4).abs() < 1e-9, "{:?}", many.high);
+        assert!(of(20).low.is_some() && of(20).high.is_none());
+        assert!(of(1).low.is_none() && of(1).high.is_none());
     }
 }

@@ -39,13 +39,21 @@ pub struct RecordingFigures {
 }
 
 /// A goal against its measurement.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GoalResult {
     pub goal: String,
     /// In the goal's unit; absent where nothing was seen of it.
     pub measured: Option<f64>,
     /// Absent where nothing was seen of it.
     pub met: Option<bool>,
+    /// What a percentile stands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u64>,
+    /// Of the percentile's 95 % interval; absent where the requests are too few to bound it on that side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
 }
 
 /// A rule that could not run.

@@ -3,14 +3,16 @@
 
 use crate::apply::{Guard, Hands};
 use crate::clock;
+use crate::commands::Answer;
 use crate::control;
 use crate::journal::Journal;
 use crate::output::Output;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::story;
 use crate::trials::{self, Tried};
 use anyhow::Result;
 use model::{Change, Diagnosis, Finding, Recording, Step, Verdict};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// When the loop ends by itself.
@@ -32,6 +34,12 @@ pub enum Ending {
     StepsDone,
     OutOfTime,
     Interrupted,
+    /// What was measured is met, but not every goal could be measured.
+    GoalsUnseen,
+    /// All goals are met by figures of a load that are not to be used.
+    LoadInvalid,
+    /// Something broke; what was done until then is told.
+    Failed,
 }
 
 impl Ending {
@@ -44,6 +52,9 @@ impl Ending {
             Self::StepsDone => "steps_done",
             Self::OutOfTime => "out_of_time",
             Self::Interrupted => "interrupted",
+            Self::GoalsUnseen => "goals_unseen",
+            Self::LoadInvalid => "load_invalid",
+            Self::Failed => "failed",
         }
     }
 
@@ -54,14 +65,30 @@ impl Ending {
                 "All goals are met: hold back, further changes would buy nothing that was asked for."
             }
             Self::OnlyForPeople => {
-                "Goals are missed still, and no finding is left that Trimtab can mend itself."
+                "Goals are missed still, and nothing is left that Trimtab can change itself and has not tried."
             }
             Self::NothingWorthIt => {
-                "Goals are missed still, and no finding is left whose gain would be above the noise."
+                "Goals are missed still, and no finding is left with a gain that would be worth a change."
             }
             Self::StepsDone => "As many steps as asked for are done.",
             Self::OutOfTime => "The time is used up; goals are missed still.",
             Self::Interrupted => "Interrupted: what was measured so far is kept.",
+            Self::GoalsUnseen => {
+                "Every goal that could be measured is met; the others could not, see the gaps."
+            }
+            Self::LoadInvalid => {
+                "All goals are met, but the load's figures are not to be used: measure on a calmer machine or at a lower rate."
+            }
+            Self::Failed => "Something broke; what was done until then stands above.",
+        }
+    }
+
+    /// What the program answers.
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::GoalsMet => Answer::Yes,
+            Self::Interrupted | Self::GoalsUnseen | Self::LoadInvalid | Self::Failed => Answer::Unknown,
+            Self::OnlyForPeople | Self::NothingWorthIt | Self::StepsDone | Self::OutOfTime => Answer::No,
         }
     }
 }
@@ -105,43 +132,69 @@ impl<'a> Cycle<'a> {
         Self { session, journal, output, hands, limits, consent, used: Vec::new(), tried: Vec::new() }
     }
 
-    /// Runs until a goal state or a limit. Recordings and steps are saved as they come.
+    /// Runs until a goal state or a limit. Recordings and steps are saved as they come. Once a first measurement is
+    /// there, whatever breaks ends the loop and not its story.
     pub async fn run(&mut self) -> Result<Outcome> {
-        let first = self.look("measuring").await?;
+        let folder = self.new_recording()?;
+        let first = self.look(&folder, "measuring").await?;
         self.output.say(&story::goals(&first.1, self.output));
-        let mut last: Option<(Recording, Diagnosis)> = None;
-        let mut steps: Vec<Step> = Vec::new();
-        let mut longest_step = Duration::ZERO;
-        let mut longer = false;
-        let ending = loop {
-            let (recording, diagnosis) = last.as_ref().unwrap_or(&first);
-            if let Some(ending) = self.ending(diagnosis, steps.len(), longest_step) {
-                break ending;
-            }
-            let Some((finding, change)) = self.choose(diagnosis) else {
-                if let Some(again) = self.look_longer(&mut longer).await? {
-                    last = Some(again);
-                    continue;
-                }
-                break if worth_it(diagnosis) { Ending::OnlyForPeople } else { Ending::NothingWorthIt };
-            };
-            let begun = Instant::now();
-            let number = u32::try_from(steps.len()).unwrap_or(u32::MAX).saturating_add(1);
-            let (step, after) = self.step(number, recording, finding, change).await?;
-            steps.push(step);
-            last = after.or(last);
-            longest_step = longest_step.max(begun.elapsed());
-        };
-        Ok(Outcome { first, last, steps, ending })
+        let mut outcome = Outcome { first, last: None, steps: Vec::new(), ending: Ending::Failed };
+        match self.go_round(&mut outcome).await {
+            Ok(ending) => outcome.ending = ending,
+            Err(error) => self.output.warn(&format!("{error:#}")),
+        }
+        Ok(outcome)
     }
 
-    fn ending(&self, diagnosis: &Diagnosis, steps: usize, longest_step: Duration) -> Option<Ending> {
+    async fn go_round(&mut self, outcome: &mut Outcome) -> Result<Ending> {
+        let mut longest_step = Duration::ZERO;
+        let mut looked_longer = false;
+        loop {
+            let (recording, diagnosis) = outcome.last.as_ref().unwrap_or(&outcome.first);
+            let met = standing(recording, diagnosis);
+            if let Some(ending) = self.limit(outcome.steps.len(), longest_step, met.is_some()) {
+                return Ok(ending);
+            }
+            let chosen = if met.is_some() { None } else { self.choose(diagnosis) };
+            let Some((finding, change)) = chosen else {
+                let ending = met.unwrap_or(if worth_it(diagnosis) {
+                    Ending::OnlyForPeople
+                } else {
+                    Ending::NothingWorthIt
+                });
+                // A short look met or missed a goal by chance: the last word has a longer one.
+                if !std::mem::replace(&mut looked_longer, true)
+                    && let Some(again) = self.look_longer().await?
+                {
+                    outcome.last = Some(again);
+                    continue;
+                }
+                return Ok(ending);
+            };
+            let begun = Instant::now();
+            let number = u32::try_from(outcome.steps.len()).unwrap_or(u32::MAX).saturating_add(1);
+            let recording = recording.clone();
+            let (step, after) = self.step(number, &recording, finding, change).await?;
+            outcome.steps.push(step);
+            if let Some(folder) = after {
+                looked_longer = false;
+                let again = self.look(&folder, "measuring again").await?;
+                // What Ctrl-C cut short says nothing of the goals.
+                if again.0.run.complete {
+                    outcome.last = Some(again);
+                }
+            }
+            longest_step = longest_step.max(begun.elapsed());
+        }
+    }
+
+    /// Why no further step is begun, whatever is found. What is met needs no further step.
+    fn limit(&self, steps: usize, longest_step: Duration, met: bool) -> Option<Ending> {
         if self.session.shutdown.is_triggered() {
             return Some(Ending::Interrupted);
         }
-        let measured: Vec<bool> = diagnosis.goals.iter().filter_map(|g| g.met).collect();
-        if !measured.is_empty() && measured.iter().all(|met| *met) {
-            return Some(Ending::GoalsMet);
+        if met {
+            return None;
         }
         if self.limits.steps.is_some_and(|most| steps >= most as usize) {
             return Some(Ending::StepsDone);
@@ -163,14 +216,15 @@ impl<'a> Cycle<'a> {
         best(&self.tried).or_else(|| best(&self.used))
     }
 
-    /// One change: applied under a guard, judged, kept or taken back.
+    /// One change: applied under a guard, judged, kept or taken back. In the journal before it is kept. Returns the
+    /// folder of the measurement that is due where it was kept.
     async fn step(
         &mut self,
         number: u32,
         before: &Recording,
         mut finding: Finding,
         change: Change,
-    ) -> Result<(Step, Option<(Recording, Diagnosis)>)> {
+    ) -> Result<(Step, Option<PathBuf>)> {
         let started_ns = clock::now_ns();
         self.output.say(&story::proposal(number, &finding, &change, self.output));
         let allowed = self.consent.is_none_or(|ask| ask(&finding, &change));
@@ -192,20 +246,18 @@ impl<'a> Cycle<'a> {
         if let Some(judged) = tried.prediction {
             finding.prediction = Some(judged);
         }
-        let kept = tried.judgement.verdict == Verdict::Better;
+        let kept = tried.judgement.verdict == Verdict::Better && !self.session.shutdown.is_triggered();
         // What could not be told gets one more try.
         if tried.judgement.verdict != Verdict::Unclear || !allowed || self.tried.contains(&change.name) {
             self.used.push(change.name.clone());
         }
         self.tried.push(change.name.clone());
-        let after = if kept {
+        let after = if kept { Some(self.new_recording()?) } else { None };
+        if kept {
             guard.apply().await?;
-            guard.keep();
-            Some(self.look("measuring again").await?)
         } else {
             guard.revert().await?;
-            None
-        };
+        }
         let step = Step {
             number,
             started_ns,
@@ -214,37 +266,56 @@ impl<'a> Cycle<'a> {
             judgement: tried.judgement,
             kept,
             recording_before: before.run.id.clone(),
-            recording_after: after.as_ref().map(|(recording, _)| recording.run.id.clone()),
+            recording_after: after.as_deref().map(session::id_of),
         };
         self.journal.append(&step)?;
+        if kept {
+            guard.keep();
+        }
         self.output.say(&report::text::step(&step, self.output.width, self.output.paint()));
         Ok((step, after))
     }
 
-    /// Before it gives up, the loop looks once more and twice as long: a goal that is missed by little may have been
-    /// missed by chance.
-    async fn look_longer(&mut self, done: &mut bool) -> Result<Option<(Recording, Diagnosis)>> {
+    /// Looks once more and twice as long, if there is time.
+    async fn look_longer(&mut self) -> Result<Option<(Recording, Diagnosis)>> {
         let usual = self.session.settings.load.duration;
-        let late = self.limits.deadline.is_some_and(|deadline| Instant::now() + usual * 2 > deadline);
-        if std::mem::replace(done, true) || late {
+        if self.limits.deadline.is_some_and(|deadline| Instant::now() + usual * 2 > deadline) {
             return Ok(None);
         }
+        let folder = self.new_recording()?;
         self.session.settings.load.duration = usual * 2;
-        let looked = self.look("measuring for longer").await;
+        let looked = self.look(&folder, "measuring for longer").await;
         self.session.settings.load.duration = usual;
-        looked.map(Some)
+        looked.map(|looked| looked.0.run.complete.then_some(looked))
+    }
+
+    fn new_recording(&self) -> Result<PathBuf> {
+        self.journal.new_recording(&clock::stamp(clock::now_ns()))
     }
 
     /// Measures, saves and judges.
-    async fn look(&mut self, what: &str) -> Result<(Recording, Diagnosis)> {
-        let folder = self.journal.new_recording(&clock::stamp(clock::now_ns()))?;
-        let recording = self.session.measure(&folder, what).await?;
+    async fn look(&mut self, folder: &Path, what: &str) -> Result<(Recording, Diagnosis)> {
+        let recording = self.session.measure(folder, what).await?;
         let diagnosis = diagnose(&recording, &self.session.settings.goals, self.journal);
-        if let Err(error) = recording::write_findings(&folder, &diagnosis) {
+        if let Err(error) = recording::write_findings(folder, &diagnosis) {
             self.output.warn(&format!("the findings are not saved: {error:#}"));
         }
         Ok((recording, diagnosis))
     }
+}
+
+/// How a measurement ends the loop where no goal is missed; `None` where one is, or where there are none.
+fn standing(recording: &Recording, diagnosis: &Diagnosis) -> Option<Ending> {
+    let met = |state| diagnosis.goals.iter().filter(|g| g.met == state).count();
+    if met(Some(false)) > 0 || met(Some(true)) == 0 {
+        return None;
+    }
+    let usable = recording.run.complete && trials::reasons_against(&recording.run.validity).is_empty();
+    Some(match (met(None), usable) {
+        (0, true) => Ending::GoalsMet,
+        (0, false) => Ending::LoadInvalid,
+        _ => Ending::GoalsUnseen,
+    })
 }
 
 /// Judges with what past predictions taught.

@@ -108,7 +108,7 @@ impl Session {
         metrics.extend(batch.metrics);
         let plans = self.plans(&statements, &mut gaps).await;
         let mut recording = Recording {
-            run: self.run(&result, start_ns, end_ns, gaps),
+            run: self.run(&id_of(folder), &result, (start_ns, end_ns), gaps),
             spans: batch.spans,
             metrics: window::metrics_within(metrics, start_ns, end_ns),
             latencies: window::cells_from(&result.cells, warm_cells),
@@ -286,12 +286,12 @@ impl Session {
         batch
     }
 
-    fn run(&self, result: &LoadResult, start_ns: u64, end_ns: u64, mut gaps: Vec<Gap>) -> Run {
+    fn run(&self, id: &str, result: &LoadResult, (start_ns, end_ns): (u64, u64), mut gaps: Vec<Gap>) -> Run {
         gaps.sort();
         gaps.dedup();
         Run {
             format: recording::FORMAT,
-            id: clock::stamp(start_ns),
+            id: id.to_owned(),
             target: result.target.clone(),
             start_ns,
             end_ns,
@@ -305,6 +305,11 @@ impl Session {
             complete: result.complete,
         }
     }
+}
+
+/// A recording is named after its folder.
+pub fn id_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn group(role: &str, pid: u32, include_children: bool) -> Watched {

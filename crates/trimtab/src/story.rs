@@ -1,7 +1,7 @@
 //! What the loop says as it goes: short texts for a person that no other command needs. Pure.
 
 use crate::output::Output;
-use model::{Change, ChangeKind, Diagnosis, Finding};
+use model::{Change, ChangeKind, Diagnosis, Finding, GoalResult};
 use std::path::Path;
 
 /// Goals, one a line: `missed  p95(GET /orders) < 250 ms   1240 ms`.
@@ -15,9 +15,23 @@ pub fn goals(diagnosis: &Diagnosis, output: Output) -> String {
             None => "unseen",
         };
         let measured = goal.measured.map_or_else(|| "not measured".to_owned(), |m| figure(&goal.goal, m));
+        let measured = format!("{measured}{}", doubt(goal));
         text.push_str(&format!("  {} {:width$}  {measured}\n", output.bold(word), goal.goal));
     }
     if text.is_empty() { "  no goals are set\n".to_owned() } else { text }
+}
+
+/// What a percentile stands on, and where its true value may lie.
+fn doubt(goal: &GoalResult) -> String {
+    let Some(requests) = goal.requests else { return String::new() };
+    let figure = |value: f64| figure(&goal.goal, value);
+    let range = match (goal.low, goal.high) {
+        (Some(low), Some(high)) => format!(", 95 %: {} to {}", figure(low), figure(high)),
+        (Some(low), None) => format!(", 95 %: {} or more", figure(low)),
+        (None, Some(high)) => format!(", 95 %: up to {}", figure(high)),
+        (None, None) => String::new(),
+    };
+    format!("  ({requests} requests{range})")
 }
 
 /// A goal's figure in the goal's own unit.

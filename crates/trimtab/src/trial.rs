@@ -62,6 +62,12 @@ impl Layout {
         }
     }
 
+    /// Whether requests that take `slow` reach from one window into the next one's counted part.
+    #[must_use]
+    pub fn mixes(&self, slow: Duration) -> bool {
+        slow > self.settle + self.tail
+    }
+
     /// Of all windows of one arm together.
     fn counted_per_arm(&self) -> Duration {
         (self.window - self.settle - self.tail) * self.pairs
@@ -112,6 +118,7 @@ mod tests {
         assert!(rare.total() > budget.mul_f64(1.1) && rare.total() < budget * 2, "{rare:?}");
         let expected = 2.5 * rare.counted_per_arm().as_secs_f64();
         assert!((22.0..40.0).contains(&expected), "{expected} in {rare:?}");
+        assert!(!rare.mixes(slow) && rare.mixes(Duration::from_secs(5)));
         assert!(layout(1e-6).total() <= budget * 2 + CELL, "{:?}", layout(1e-6));
     }
 

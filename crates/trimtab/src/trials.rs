@@ -5,8 +5,10 @@ use crate::apply::Guard;
 use crate::session::Session;
 use crate::trial::{self, CELL_MS, Layout};
 use anyhow::Result;
+use load::LoadResult;
 use model::{
-    Change, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION, Trial, Verdict,
+    Change, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION, Trial, Validity,
+    Verdict,
 };
 use std::time::{Duration, Instant};
 use verify::{Arm, Metric, Window};
@@ -15,6 +17,8 @@ use verify::{Arm, Metric, Window};
 const MIN_FOR_P95: u64 = 100;
 /// Pairs that a sequential trial is cut into, at most.
 const SEQUENTIAL_PAIRS: u32 = 10;
+/// A later cell is damage: it would be a run of months.
+const MAX_CELLS: u32 = 1 << 24;
 
 /// What a trial found out.
 pub struct Tried {
@@ -55,7 +59,7 @@ pub async fn run(
     change: &Change,
     before: &Recording,
 ) -> Result<Tried> {
-    let mut trial = if change.toggles_at_run_time() {
+    let (mut trial, doubts) = if change.toggles_at_run_time() {
         interleaved(session, guard, finding, change, before).await?
     } else {
         sequential(session, guard, finding, change, before).await?
@@ -64,7 +68,44 @@ pub async fn run(
     let aim = trial.prediction.as_ref().and_then(|p| Metric::parse(&p.metric));
     let options =
         verify::Options { tolerance: session.settings.verify.tolerance, aim, ..verify::Options::default() };
-    Ok(Tried { judgement: verify::judge(&trial, &options), prediction: trial.prediction })
+    let judgement = doubts.applied_to(verify::judge(&trial, &options));
+    Ok(Tried { judgement, prediction: trial.prediction })
+}
+
+/// What speaks against a trial, beside its figures.
+#[derive(Debug, Default, PartialEq)]
+struct Doubts {
+    /// The figures are not to be used.
+    invalid: Vec<String>,
+    /// The arms may look more alike than they are: no difference is no finding.
+    mixed: Option<String>,
+}
+
+impl Doubts {
+    fn of_load(result: &LoadResult) -> Self {
+        let mut invalid = reasons_against(&result.validity);
+        if !result.complete {
+            invalid.push("the trial was ended early".to_owned());
+        }
+        Self { invalid, mixed: None }
+    }
+
+    /// The judgement, unclear where the figures cannot carry its verdict; the reasons come first.
+    fn applied_to(self, mut judgement: Judgement) -> Judgement {
+        let mixed = self.mixed.filter(|_| judgement.verdict == Verdict::Same);
+        if self.invalid.is_empty() && mixed.is_none() {
+            return judgement;
+        }
+        judgement.verdict = Verdict::Unclear;
+        judgement.prediction_held = None;
+        judgement.reasons.splice(0..0, self.invalid.into_iter().chain(mixed));
+        judgement
+    }
+}
+
+/// Why a load's figures are not to be used; empty where they are.
+pub fn reasons_against(validity: &Validity) -> Vec<String> {
+    validity.issues.iter().filter(|issue| issue.invalid).map(|issue| issue.reason.clone()).collect()
 }
 
 /// One load over all windows, the change switched at their borders.
@@ -74,7 +115,7 @@ async fn interleaved(
     finding: &Finding,
     change: &Change,
     before: &Recording,
-) -> Result<Trial> {
+) -> Result<(Trial, Doubts)> {
     let settings = &session.settings;
     let slow_ms = finding.prediction.as_ref().map_or(50.0, |p| p.before_ms);
     let slow = Duration::from_secs_f64(slow_ms / 1e3);
@@ -86,18 +127,24 @@ async fn interleaved(
     let what = format!("trying `{}` in {} turns", change.name, order.len());
     let load = session.run_load(options, &what);
     let switching = switch(session, guard, &order, &layout, warm_up);
-    let (result, switched) = tokio::join!(load, switching);
-    let (result, switched) = (result?, switched?);
+    let (result, switched) = tokio::try_join!(load, switching)?;
     let since = |at: Instant| at.saturating_duration_since(result.started);
     let windows: Vec<Window> =
         switched.iter().map(|s| trial::counted(s.arm, since(s.in_force), since(s.ended), &layout)).collect();
-    Ok(Trial {
+    let mixed = layout.mixes(slow).then(|| {
+        format!(
+            "requests of {slow_ms:.0} ms are long beside windows of {:.1} s: some ended in the other arm; measure for longer",
+            layout.window.as_secs_f64()
+        )
+    });
+    let trial = Trial {
         change: change.clone(),
         prediction: finding.prediction.clone(),
         design: Design::Interleaved,
         window_s: (layout.window - layout.settle - layout.tail).as_secs_f64(),
         operations: verify::pair_up(&result.cells, &result.operations, &windows),
-    })
+    };
+    Ok((trial, Doubts { mixed, ..Doubts::of_load(&result) }))
 }
 
 /// Requests of an operation in a second of a recording; 0 where it has none.
@@ -108,7 +155,7 @@ fn per_s(recording: &Recording, operation: &str) -> f64 {
     cells.map(|cell| cell.response.count()).sum::<u64>() as f64 / seconds.max(f64::MIN_POSITIVE)
 }
 
-/// The prediction for the highest quantile that the trial can tell anything about.
+/// The prediction for its own quantile, or for the median where the trial saw too few requests for that.
 fn judgeable(prediction: &Prediction, trial: &Trial) -> Prediction {
     let Some(metric) = Metric::parse(&prediction.metric) else { return prediction.clone() };
     let pairs = trial.operations.get(&metric.operation).map_or(&[][..], Vec::as_slice);
@@ -175,7 +222,7 @@ async fn sequential(
     finding: &Finding,
     change: &Change,
     before: &Recording,
-) -> Result<Trial> {
+) -> Result<(Trial, Doubts)> {
     let settings = &session.settings;
     guard.apply().await?;
     let warm_up = settings.load.warm_up;
@@ -184,20 +231,26 @@ async fn sequential(
     let warm_cells = u32::try_from(warm_up.as_millis() / u128::from(before.run.cell_ms.max(1))).unwrap_or(0);
     let after = crate::window::cells_from(&result.cells, warm_cells);
     let (cells, windows) = one_after_the_other(&before.latencies, &after);
-    Ok(Trial {
+    let cells_of_one = windows.first().map_or(0, |w| w.to_cell - w.from_cell);
+    let trial = Trial {
         change: change.clone(),
         prediction: finding.prediction.clone(),
         design: Design::Sequential,
-        window_s: settings.load.duration.as_secs_f64() / f64::from(SEQUENTIAL_PAIRS),
+        window_s: f64::from(cells_of_one) * f64::from(before.run.cell_ms) / 1e3,
         operations: verify::pair_up(&cells, &result.operations, &windows),
-    })
+    };
+    let mut doubts = Doubts::of_load(&result);
+    doubts.invalid.extend(reasons_against(&before.run.validity));
+    Ok((trial, doubts))
 }
 
 /// Two runs as pairs of windows: both cut into up to [`SEQUENTIAL_PAIRS`] parts, the n-th of one beside the n-th of the
 /// other. Operations must be the same in both.
 #[must_use]
 pub fn one_after_the_other(before: &[LatencyCell], after: &[LatencyCell]) -> (Vec<LatencyCell>, Vec<Window>) {
-    let length = |cells: &[LatencyCell]| cells.iter().map(|c| c.cell + 1).max().unwrap_or(0);
+    let length = |cells: &[LatencyCell]| {
+        cells.iter().map(|c| c.cell).filter(|cell| *cell < MAX_CELLS).max().map_or(0, |last| last + 1)
+    };
     let shorter = length(before).min(length(after));
     let part = shorter.div_ceil(SEQUENTIAL_PAIRS).max(1);
     let pairs = shorter / part;
@@ -221,6 +274,34 @@ pub fn one_after_the_other(before: &[LatencyCell], after: &[LatencyCell]) -> (Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judged(verdict: Verdict) -> Judgement {
+        Judgement { verdict, prediction_held: Some(true), ..Tried::declined().judgement }
+    }
+
+    #[test]
+    fn figures_that_are_not_to_be_used_carry_no_verdict() {
+        let doubts = Doubts { invalid: vec!["too late".to_owned()], mixed: None };
+        let judgement = doubts.applied_to(judged(Verdict::Better));
+        assert_eq!((judgement.verdict, judgement.prediction_held), (Verdict::Unclear, None));
+        assert_eq!(judgement.reasons[0], "too late");
+        assert_eq!(Doubts::default().applied_to(judged(Verdict::Better)), judged(Verdict::Better));
+    }
+
+    #[test]
+    fn arms_that_mix_may_differ_but_are_not_the_same() {
+        let mixed = || Doubts { invalid: Vec::new(), mixed: Some("long".to_owned()) };
+        assert_eq!(mixed().applied_to(judged(Verdict::Same)).verdict, Verdict::Unclear);
+        assert_eq!(mixed().applied_to(judged(Verdict::Better)), judged(Verdict::Better));
+    }
+
+    #[test]
+    fn a_damaged_cell_is_left_out() {
+        let cell = |cell| LatencyCell { cell, ..LatencyCell::default() };
+        let run = [cell(0), cell(1), cell(u32::MAX)];
+        let (_, windows) = one_after_the_other(&run, &run);
+        assert_eq!(windows.len(), 4);
+    }
 
     #[test]
     fn two_runs_make_ten_pairs() {

@@ -267,10 +267,18 @@ pub(crate) fn diagnosis(after: bool) -> Diagnosis {
                 goal: format!("p95({}) < {limit} ms", e.endpoint),
                 measured: Some(e.p95_ms),
                 met: Some(e.p95_ms < limit),
+                requests: Some(480),
+                low: Some(e.p95_ms * 0.9),
+                high: Some(e.p95_ms * 1.1),
             }
         })
         .collect();
-    goals.push(GoalResult { goal: "errors(*) < 1 %".to_owned(), measured: Some(0.0004), met: Some(true) });
+    goals.push(GoalResult {
+        goal: "errors(*) < 1 %".to_owned(),
+        measured: Some(0.0004),
+        met: Some(true),
+        ..GoalResult::default()
+    });
     let sales = finding(
         "cpu_self_time",
         "The sales report computes for 480 ms on an async thread",
@@ -291,8 +299,8 @@ pub(crate) fn diagnosis(after: bool) -> Diagnosis {
                 issues: vec![ValidityIssue {
                     kind: "generator_cpu".to_owned(),
                     invalid: false,
-                    reason: "the generator used 0.71 of a core, more than 0.5.".to_owned(),
-                    hint: "Run it on another machine.".to_owned(),
+                    reason: "the generator used 0.71 of a core, more than 0.5".to_owned(),
+                    hint: "run it on another machine".to_owned(),
                 }],
             },
         },
@@ -459,12 +467,13 @@ pub(crate) fn hostile() -> (Recording, Diagnosis, Vec<Step>) {
     finding.endpoint = HOSTILE.to_owned();
     finding.place.statement = Some(format!("SELECT {HOSTILE} {}", "column_with_a_long_name, ".repeat(4000)));
     finding.evidence.lines = vec![HOSTILE.to_owned(); 500];
-    diagnosis.goals.push(GoalResult { goal: HOSTILE.to_owned(), measured: Some(f64::NAN), met: None });
     diagnosis.goals.push(GoalResult {
-        goal: "p95(GET /never) < 10 ms".to_owned(),
-        measured: None,
+        goal: HOSTILE.to_owned(),
+        measured: Some(f64::NAN),
         met: None,
+        ..GoalResult::default()
     });
+    diagnosis.goals.push(GoalResult { goal: "p95(GET /never) < 10 ms".to_owned(), ..GoalResult::default() });
     diagnosis.gaps.push(Gap::new(HOSTILE, HOSTILE, "see postgres://shop:hunter2@db/shop"));
     let mut steps = steps();
     steps[0].change.name = HOSTILE.to_owned();

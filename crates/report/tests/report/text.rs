@@ -10,7 +10,7 @@ fn a_diagnosis_with_missed_goals() {
         3 of 4 goals missed.
         The best single change: 53 queries for the items of the orders, one after another (p95(GET
         /customers/{id}/orders) 438 ms → 95 ms, grade B).
-        doubtful: the generator used 0.71 of a core, more than 0.5. Run it on another machine.
+        doubtful: the generator used 0.71 of a core, more than 0.5; run it on another machine
 
         Goals
           goal                                      measured
@@ -58,7 +58,7 @@ fn all_goals_met_says_to_hold_back() {
     expect![[r#"
         All 4 goals are met.
         Nothing needs a change; 1 finding below would only make a good thing better.
-        doubtful: the generator used 0.71 of a core, more than 0.5. Run it on another machine.
+        doubtful: the generator used 0.71 of a core, more than 0.5; run it on another machine
 
         Goals
           goal                                      measured

@@ -3,7 +3,7 @@
 use super::{Answer, Setting};
 use crate::apply::Hands;
 use crate::args::DemoArgs;
-use crate::cycle::{Cycle, Ending, Limits, Outcome};
+use crate::cycle::{Cycle, Limits};
 use crate::demo::{self, Stage};
 use crate::journal::Journal;
 use crate::session::{self, Session};
@@ -53,13 +53,5 @@ async fn story(
     let outcome = Cycle::new(&mut session, &journal, output, hands, limits, None).run().await?;
     super::looping::conclude(setting, &outcome, &args.report)?;
     output.say(&format!("Took {:.0} s.", begun.elapsed().as_secs_f64()));
-    Ok(answer(&outcome))
-}
-
-fn answer(outcome: &Outcome) -> Answer {
-    match outcome.ending {
-        Ending::GoalsMet => Answer::Yes,
-        Ending::Interrupted => Answer::Unknown,
-        _ => Answer::No,
-    }
+    Ok(outcome.ending.answer())
 }

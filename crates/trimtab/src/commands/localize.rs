@@ -42,7 +42,7 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
             setting.output.paint(),
         ));
     }
-    Ok(Answer::of(diagnosis.goals.iter().all(|g| g.met != Some(false))))
+    Ok(Answer::of_goals(&diagnosis))
 }
 
 /// One recording's folder, or any number of trace files as one recording.

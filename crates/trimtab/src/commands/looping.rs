@@ -3,7 +3,7 @@
 use super::{Answer, Setting};
 use crate::apply::{self, Hands};
 use crate::args::LoopArgs;
-use crate::cycle::{Cycle, Ending, Limits, Outcome};
+use crate::cycle::{Cycle, Limits, Outcome};
 use crate::session::{self, Session};
 use crate::story;
 use anyhow::Result;
@@ -26,11 +26,7 @@ pub(super) async fn run(setting: &Setting, args: &LoopArgs) -> Result<Answer> {
     let journal = setting.journal();
     let outcome = Cycle::new(&mut session, &journal, setting.output, hands, limits, Some(&ask)).run().await?;
     conclude(setting, &outcome, &args.report)?;
-    Ok(match outcome.ending {
-        Ending::GoalsMet => Answer::Yes,
-        Ending::Interrupted => Answer::Unknown,
-        _ => Answer::No,
-    })
+    Ok(outcome.ending.answer())
 }
 
 /// Asks on the terminal; without one the answer is no.

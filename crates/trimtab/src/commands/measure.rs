@@ -28,7 +28,7 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
     } else {
         setting.output.result(&story::measured(&diagnosis, &folder, setting.output));
     }
-    Ok(Answer::of(diagnosis.goals.iter().all(|g| g.met != Some(false))))
+    Ok(Answer::of_goals(&diagnosis))
 }
 
 async fn measure(

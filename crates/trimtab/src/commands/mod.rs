@@ -44,6 +44,20 @@ impl Answer {
     pub fn of(yes: bool) -> Self {
         if yes { Self::Yes } else { Self::No }
     }
+
+    /// Whether all goals are met. One that was not measured is no yes, nor is one that is met by figures that are not
+    /// to be used.
+    pub(crate) fn of_goals(diagnosis: &Diagnosis) -> Self {
+        let any = |state| diagnosis.goals.iter().any(|goal| goal.met == state);
+        let unusable = diagnosis.recording.validity.issues.iter().any(|issue| issue.invalid);
+        if any(Some(false)) {
+            Self::No
+        } else if any(None) || (unusable && any(Some(true))) {
+            Self::Unknown
+        } else {
+            Self::Yes
+        }
+    }
 }
 
 /// What every command is given.
