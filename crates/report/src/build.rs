@@ -63,7 +63,7 @@ impl ReportData {
             headline: Headline::of_loop(before, after, inputs.steps),
             windows: windows(inputs),
             goals: goals(before, after),
-            steps: inputs.steps.iter().take(MAX_STEPS).map(steps::view).collect(),
+            steps: newest(inputs.steps).iter().map(steps::view).collect(),
             steps_left_out: inputs.steps.len().saturating_sub(MAX_STEPS),
             findings: open.iter().take(MAX_FINDINGS).map(findings::view).collect(),
             findings_first: match (before, after) {
@@ -112,7 +112,7 @@ impl ReportData {
 }
 
 fn plain(diagnosis: Option<&Diagnosis>, steps: &[Step]) -> String {
-    let shown = &steps[..steps.len().min(MAX_STEPS)];
+    let shown = newest(steps);
     let table = if shown.is_empty() { String::new() } else { text::steps_table(shown, PLAIN_WIDTH) };
     let found = diagnosis.map(|d| text::diagnosis(d, PLAIN_WIDTH, text::Colour::Off)).unwrap_or_default();
     format!("{table}\n{found}")
@@ -346,4 +346,9 @@ fn missing(data: &ReportData, inputs: &Inputs<'_>) -> BTreeMap<&'static str, Str
         missing.insert("gaps", "Nothing was measured: everything is a gap. Run trimtab measure.".to_owned());
     }
     missing
+}
+
+/// The steps that have room: the last ones.
+fn newest(steps: &[Step]) -> &[Step] {
+    &steps[steps.len().saturating_sub(MAX_STEPS)..]
 }

@@ -41,7 +41,8 @@ fn is_bidi(c: char) -> bool {
 }
 
 /// An address without user, password, query and fragment, wherever one stands in the text.
-pub(crate) fn without_secrets(text: &str) -> String {
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

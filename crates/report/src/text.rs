@@ -5,6 +5,15 @@ mod diagnosis;
 mod layout;
 mod loops;
 
+use crate::clip::{self, SENTENCE};
+
+pub use crate::clip::without_secrets;
 pub use diagnosis::diagnosis;
 pub use layout::Colour;
 pub use loops::{judgement, step, steps_table};
+
+/// A text from outside as one line for a terminal: no control characters, no passwords of addresses, not endless.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    clip::line(&without_secrets(text), SENTENCE)
+}

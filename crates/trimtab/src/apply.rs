@@ -1,5 +1,6 @@
 //! Makes a change and takes it back. The guard takes it back by itself unless the change is kept.
 
+use crate::story;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use database::Database;
@@ -69,19 +70,9 @@ impl Drop for Guard {
             crate::output::alarm(&format!(
                 "the change `{}` could not be taken back: {}",
                 self.change.name,
-                undo_by_hand(&self.change)
+                story::undo_by_hand(&self.change)
             ));
         }
-    }
-}
-
-/// What a person does to take a change back.
-pub fn undo_by_hand(change: &Change) -> String {
-    match &change.kind {
-        ChangeKind::Sql { undo, .. } => format!("run this SQL: {undo}"),
-        ChangeKind::Http { undo, .. } => format!("send {} {} {}", undo.method, undo.url, undo.body),
-        ChangeKind::Command { undo, .. } => format!("run: {}", undo.join(" ")),
-        ChangeKind::Manual { text } => format!("take back: {text}"),
     }
 }
 

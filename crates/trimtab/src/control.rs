@@ -46,9 +46,13 @@ impl Control {
                 localize::rule_names().join(", ")
             ));
         }
-        let calls = self.apply.is_some() && self.undo.is_some();
-        let commands = !self.apply_command.is_empty() && !self.undo_command.is_empty();
-        if calls == commands {
+        let calls = (self.apply.is_some(), self.undo.is_some());
+        let commands = (!self.apply_command.is_empty(), !self.undo_command.is_empty());
+        let (both, none) = ((true, true), (false, false));
+        if !matches!(
+            (calls == both, calls == none, commands == both, commands == none),
+            (true, _, _, true) | (_, true, true, _)
+        ) {
             return Some(format!(
                 "control `{}`: give either `apply` and `undo` (HTTP calls) or `apply_command` and `undo_command`",
                 self.name
@@ -159,5 +163,22 @@ mod tests {
         let problem = control("n_plus_two", &[], None).problem().expect("a problem");
         assert!(problem.contains("`n_plus_two`") && problem.contains("n_plus_one"), "{problem}");
         assert_eq!(control("n_plus_one", &[], None).problem(), None);
+    }
+
+    #[test]
+    fn half_a_control_is_refused() {
+        let whole = || control("n_plus_one", &[], None);
+        let without_undo = Control { undo: None, ..whole() };
+        let command = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let half_beside_whole = Control { undo_command: command(&["true"]), ..whole() };
+        let commands_and_half_a_call = Control {
+            apply_command: command(&["true"]),
+            undo_command: command(&["true"]),
+            undo: None,
+            ..whole()
+        };
+        for wrong in [without_undo, half_beside_whole, commands_and_half_a_call] {
+            assert!(wrong.problem().is_some(), "{wrong:?}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The project's memory, `.trimtab/`: recordings by time, and `journal.jsonl` with every step of the loop.
 //! Plain files that git can hold; nothing here judges.
 
+use crate::story;
 use anyhow::{Context, Result};
 use model::Step;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// The folder beside the settings file.
@@ -57,11 +59,18 @@ impl Journal {
     /// Appends a step; a crash loses at most the line that was being written.
     pub fn append(&self, step: &Step) -> Result<()> {
         let path = self.folder.join("journal.jsonl");
-        let mut line = serde_json::to_string(step).context("could not write the step as JSON")?;
+        let shown = Step { change: story::shown(&step.change), ..step.clone() };
+        let mut line = serde_json::to_string(&shown).context("could not write the step as JSON")?;
         line.push('\n');
         std::fs::create_dir_all(&self.folder)
-            .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&path))
-            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .and_then(|()| std::fs::OpenOptions::new().create(true).read(true).append(true).open(&path))
+            .and_then(|mut file| {
+                // A line that a crash tore must not take this one with it.
+                if is_torn(&mut file)? {
+                    line.insert(0, '\n');
+                }
+                file.write_all(line.as_bytes())
+            })
             .with_context(|| format!("could not append to {}", path.display()))
     }
 
@@ -81,6 +90,17 @@ impl Journal {
     }
 }
 
+/// Whether the last line has no end.
+fn is_torn(file: &mut File) -> std::io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,8 +110,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let journal = Journal::at(folder.path().to_path_buf());
         assert_eq!(journal.steps().expect("no journal is an empty one").0.len(), 0);
-        std::fs::write(folder.path().join("journal.jsonl"), "{\"number\":1,\n").expect("written");
+        std::fs::write(folder.path().join("journal.jsonl"), "{\"number\":1,").expect("written");
         assert_eq!(journal.steps().expect("read").1, 1);
+        journal.append(&step("psql postgres://shop:hunter2@db/shop")).expect("appended");
+        let (steps, unreadable) = journal.steps().expect("read");
+        assert_eq!((steps.len(), unreadable), (1, 1), "the next line is whole");
+        let text = std::fs::read_to_string(folder.path().join("journal.jsonl")).expect("read");
+        assert!(!text.contains("hunter2") && text.contains("postgres://db/shop"), "{text}");
+    }
+
+    fn step(word: &str) -> Step {
+        let command = || vec!["sh".to_owned(), word.to_owned()];
+        let text = serde_json::json!({
+            "number": 1, "started_ns": 0, "kept": true, "recording_before": "a", "recording_after": null,
+            "change": { "name": "x", "description": "", "kind": { "kind": "command", "apply": command(), "undo": command() } },
+            "finding": { "rule": "n_plus_one", "severity": "warning", "fingerprint": "v1:0", "title": "", "service": "",
+                "endpoint": "GET /", "place": {}, "remedies": [], "confidence": 1.0, "prediction": null,
+                "evidence": { "lines": [], "trace_ids": [], "traces": 0, "traces_of": 0, "span_ids": [] } },
+            "judgement": { "version": 1, "verdict": "better", "metric": "", "prediction_held": null, "reasons": [],
+                "metrics": [] },
+        });
+        serde_json::from_value(text).expect("a step")
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Trimtab alone and the order of ending is ours.
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -10,12 +10,15 @@ use tokio::process::{Child, ChildStdin, Command};
 
 /// From the polite signal to the final one.
 const GRACE: Duration = Duration::from_secs(5);
+/// From one look whether a group has ended to the next.
+const GROUP_POLL: Duration = Duration::from_millis(20);
 /// Bytes of an ended program's standard error that an error message shows.
 const SHOWN_BYTES: usize = 2000;
 
 /// A program that we started; ended with its whole group when this is dropped.
 pub struct Running {
     child: Child,
+    group: Option<Pid>,
     name: String,
     /// Held open as long as we live: a child that watches its standard input ends with us, however we end.
     _stdin: Option<ChildStdin>,
@@ -54,7 +57,8 @@ impl Running {
             .spawn()
             .with_context(|| format!("could not start `{program}`"))?;
         let stdin = child.stdin.take();
-        let mut running = Self { child, name: program.clone(), _stdin: stdin };
+        let group = group_of(&child);
+        let mut running = Self { child, group, name: program.clone(), _stdin: stdin };
         let line = if wants_line { running.first_line(patience).await? } else { String::new() };
         Ok((running, line))
     }
@@ -95,29 +99,48 @@ impl Running {
         }
     }
 
-    /// Asks it to end, waits, and insists.
+    /// Asks it and all that it started to end, waits, and insists.
     pub async fn stop(mut self) {
-        self.signal(Signal::TERM);
-        if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
-            self.signal(Signal::KILL);
-            drop(self.child.wait().await);
+        let deadline = tokio::time::Instant::now() + GRACE;
+        signal(self.group, Signal::TERM);
+        drop(tokio::time::timeout_at(deadline, self.child.wait()).await);
+        // The leader may be gone before those that it started.
+        while is_there(self.group) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(GROUP_POLL).await;
         }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // An error means that the group is gone, which is what we want.
-            let _gone_already = kill_process_group(pid, signal);
-        }
+        signal(self.group, Signal::KILL);
+        drop(self.child.wait().await);
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::KILL);
-        }
+        signal(self.group, Signal::KILL);
+    }
+}
+
+/// The process group that a child leads. Its number stays taken while any process is in it.
+fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+}
+
+fn signal(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        // An error means that the group is gone, which is what we want.
+        let _gone_already = kill_process_group(group, signal);
+    }
+}
+
+fn is_there(group: Option<Pid>) -> bool {
+    group.is_some_and(|group| test_kill_process_group(group).is_ok())
+}
+
+/// Ends a group when dropped.
+struct EndGroup(Option<Pid>);
+
+impl Drop for EndGroup {
+    fn drop(&mut self) {
+        signal(self.0, Signal::KILL);
     }
 }
 
@@ -135,11 +158,21 @@ fn command(program: &str) -> Command {
 /// It cannot be started, fails, or takes longer than `patience`.
 pub async fn run_to_end(arguments: &[String], patience: Duration) -> Result<()> {
     let (program, rest) = arguments.split_first().context("the command is empty")?;
-    let output = command(program).args(rest).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(patience, output)
+    let child = command(program)
+        .args(rest)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("could not start `{program}`"))?;
+    // What it started must not go on applying while the undo runs.
+    let _ends_with_us = EndGroup(group_of(&child));
+    let output = tokio::time::timeout(patience, child.wait_with_output())
         .await
         .with_context(|| format!("`{program}` did not end within {} s", patience.as_secs()))?
-        .with_context(|| format!("could not start `{program}`"))?;
+        .with_context(|| format!("could not wait for `{program}`"))?;
     if !output.status.success() {
         let said: String = String::from_utf8_lossy(&output.stderr).chars().take(SHOWN_BYTES).collect();
         bail!("`{program}` ended with {}: {}", output.status, said.trim());
@@ -170,7 +203,8 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_ends_the_whole_group() {
-        let script = "sleep 1000 & echo $!; wait";
+        // The leader ends at once, the one that it started takes no hint.
+        let script = "sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo $!; wait";
         let (running, line) = Running::start(&shell(script), &[], Stdout::FirstLine, Duration::from_secs(10))
             .await
             .expect("started");
@@ -186,6 +220,24 @@ mod tests {
 
     fn is_zombie(pid: i32) -> bool {
         std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z "))
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_too_long_ends_with_all_that_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("pid");
+        let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        let ran = run_to_end(&shell(&script), Duration::from_secs(2)).await;
+        assert!(ran.expect_err("too long").to_string().contains("did not end within 2 s"));
+        let text = std::fs::read_to_string(&file).expect("it began");
+        let grandchild: i32 = text.trim().parse().expect("a process id");
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        while rustix::process::test_kill_process(Pid::from_raw(grandchild).expect("an id")).is_ok()
+            && !is_zombie(grandchild)
+        {
+            assert!(tokio::time::Instant::now() < deadline, "it outlived its command");
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use load::{Operation, Scenario, Spacing, Variable};
 use model::Goal;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -206,8 +206,7 @@ impl Settings {
 
     /// The same from a text; `name` is what errors call it.
     pub fn parse(text: &str, name: &str, environment: &Environment, flags: &LoadOverrides) -> Result<Self> {
-        let file: File =
-            toml::from_str(text).map_err(|error| anyhow!("{name}: {}", error.to_string().trim()))?;
+        let file: File = toml::from_str(text).map_err(|error| unreadable(&error, text, name))?;
         let goals = goals(&file.goals, text, name)?;
         let service = file.service;
         let url = environment.service_url.clone().or(service.as_ref().map(|s| s.url.clone()));
@@ -222,9 +221,13 @@ impl Settings {
             variables: table.variables,
         };
         scenario.check().map_err(|error| anyhow!("{name}: [load]: {error:#}"))?;
+        let mut names = HashSet::new();
         for control in &file.control {
             if let Some(problem) = control.problem() {
                 bail!("{name}: [[control]]: {problem}");
+            }
+            if !names.insert(control.name.as_str()) {
+                bail!("{name}: [[control]]: two controls are named `{}`", control.name);
             }
         }
         let load = LoadSettings {
@@ -254,11 +257,29 @@ impl Settings {
                 may_change: file.database.may_change,
             },
             verify: VerifySettings {
-                tolerance: positive(file.verify.tolerance, name, "verify.tolerance")?,
+                tolerance: share(file.verify.tolerance, name, "verify.tolerance")?,
                 duration: seconds(file.verify.duration_s, name, "verify.duration_s")?,
             },
             controls: file.control,
         })
+    }
+}
+
+/// What is wrong and where. Never the line itself: it may hold a password.
+fn unreadable(error: &toml::de::Error, text: &str, name: &str) -> anyhow::Error {
+    let Some(span) = error.span() else { return anyhow!("{name}: {}", error.message()) };
+    let before = text.get(..span.start).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    anyhow!("{name}, line {line}, column {column}: {}", error.message())
+}
+
+/// More than nothing and less than all.
+fn share(number: f64, name: &str, field: &str) -> Result<f64> {
+    if number > 0.0 && number < 1.0 {
+        Ok(number)
+    } else {
+        bail!("{name}: {field} is {number}, expected a share between 0 and 1, such as 0.05 for 5 %")
     }
 }
 
@@ -330,6 +351,27 @@ path = "/items"
         ] {
             let error = parse(&GOOD.replace(from, to)).expect_err(to).to_string();
             assert!(error.contains(part), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_and_not_shown() {
+        for line in ["ulr = \"postgres://u:hunter2@h/d\"", "url = \"postgres://u:hunter2@h/d"] {
+            let error = parse(&format!("{GOOD}\n[database]\n{line}\n")).expect_err(line).to_string();
+            assert!(error.contains("trimtab.toml, line ") && error.contains(", column "), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused() {
+        let twice = "\n[[control]]\nname = \"a\"\nremedies = [\"n_plus_one\"]\napply_command = [\"true\"]\nundo_command = [\"true\"]\n";
+        for (more, part) in [
+            ("\n[verify]\ntolerance = 5\n".to_owned(), "verify.tolerance is 5"),
+            (twice.repeat(2), "two controls are named `a`"),
+        ] {
+            let error = parse(&format!("{GOOD}{more}")).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the loop says as it goes: short texts for a person that no other command needs. Pure.
 
 use crate::output::Output;
-use model::{Change, ChangeKind, Diagnosis, Finding, GoalResult};
+use model::{Change, ChangeKind, Diagnosis, Finding, GoalResult, HttpCall};
 use std::path::Path;
 
 /// Goals, one a line: `missed  p95(GET /orders) < 250 ms   1240 ms`.
@@ -47,14 +47,47 @@ fn figure(goal: &str, measured: f64) -> String {
 
 /// What is about to be changed, and what is expected of it.
 pub fn proposal(number: u32, finding: &Finding, change: &Change, output: Output) -> String {
-    let head = output.bold(&format!("Step {number}: {}", change.description));
+    let head = output.bold(&format!("Step {number}: {}", one_line(&change.description)));
     let how = match &change.kind {
         ChangeKind::Sql { apply, .. } => apply.clone(),
         ChangeKind::Http { apply, .. } => format!("{} {} {}", apply.method, apply.url, apply.body),
         ChangeKind::Command { apply, .. } => apply.join(" "),
         ChangeKind::Manual { text } => text.clone(),
     };
-    format!("\n{head}\n  for {} on {}\n  {}", finding.rule, finding.endpoint, output.dim(&how))
+    let how = output.dim(&one_line(&how));
+    format!("\n{head}\n  for {} on {}\n  {how}", finding.rule, one_line(&finding.endpoint))
+}
+
+/// What a person does to take a change back.
+pub fn undo_by_hand(change: &Change) -> String {
+    let text = match &change.kind {
+        ChangeKind::Sql { undo, .. } => format!("run this SQL: {undo}"),
+        ChangeKind::Http { undo, .. } => format!("send {} {} {}", undo.method, undo.url, undo.body),
+        ChangeKind::Command { undo, .. } => format!("run: {}", undo.join(" ")),
+        ChangeKind::Manual { text } => format!("take back: {text}"),
+    };
+    one_line(&text)
+}
+
+/// Text from a service or from settings for a terminal: one line, no control characters, no passwords of URLs.
+pub fn one_line(text: &str) -> String {
+    report::text::one_line(text)
+}
+
+/// A change as it may be kept and shown: URLs without their passwords and queries.
+pub fn shown(change: &Change) -> Change {
+    let call = |call: &HttpCall| HttpCall {
+        url: report::text::without_secrets(&call.url),
+        body: report::text::without_secrets(&call.body),
+        ..call.clone()
+    };
+    let words = |words: &[String]| words.iter().map(|w| report::text::without_secrets(w)).collect::<Vec<_>>();
+    let kind = match &change.kind {
+        ChangeKind::Http { apply, undo } => ChangeKind::Http { apply: call(apply), undo: call(undo) },
+        ChangeKind::Command { apply, undo } => ChangeKind::Command { apply: words(apply), undo: words(undo) },
+        other @ (ChangeKind::Sql { .. } | ChangeKind::Manual { .. }) => other.clone(),
+    };
+    Change { kind, ..change.clone() }
 }
 
 /// After `measure`: goals, where the recording is, what next.

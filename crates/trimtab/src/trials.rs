@@ -8,7 +8,7 @@ use anyhow::Result;
 use load::LoadResult;
 use model::{
     Change, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION, Trial, Validity,
-    Verdict,
+    ValidityIssue, Verdict,
 };
 use std::time::{Duration, Instant};
 use verify::{Arm, Metric, Window};
@@ -79,6 +79,8 @@ struct Doubts {
     invalid: Vec<String>,
     /// The arms may look more alike than they are: no difference is no finding.
     mixed: Option<String>,
+    /// Told, and no more.
+    noise: Vec<String>,
 }
 
 impl Doubts {
@@ -87,12 +89,13 @@ impl Doubts {
         if !result.complete {
             invalid.push("the trial was ended early".to_owned());
         }
-        Self { invalid, mixed: None }
+        Self { invalid, mixed: None, noise: noise_of(&result.validity) }
     }
 
     /// The judgement, unclear where the figures cannot carry its verdict; the reasons come first.
     fn applied_to(self, mut judgement: Judgement) -> Judgement {
         let mixed = self.mixed.filter(|_| judgement.verdict == Verdict::Same);
+        judgement.reasons.extend(self.noise);
         if self.invalid.is_empty() && mixed.is_none() {
             return judgement;
         }
@@ -103,9 +106,17 @@ impl Doubts {
     }
 }
 
-/// Why a load's figures are not to be used; empty where they are.
+/// Why a load's figures may look better than the truth: arrivals that never started. A generator that was late only
+/// made them look worse, as times count from when requests were due.
 pub fn reasons_against(validity: &Validity) -> Vec<String> {
-    validity.issues.iter().filter(|issue| issue.invalid).map(|issue| issue.reason.clone()).collect()
+    let flatters = |issue: &&ValidityIssue| issue.invalid && issue.kind == "dropped_arrivals";
+    validity.issues.iter().filter(flatters).map(|issue| issue.reason.clone()).collect()
+}
+
+/// Why the arms differ by chance more than they should: late starts are in both.
+fn noise_of(validity: &Validity) -> Vec<String> {
+    let noisy = |issue: &&ValidityIssue| issue.invalid && issue.kind != "dropped_arrivals";
+    validity.issues.iter().filter(noisy).map(|issue| issue.reason.clone()).collect()
 }
 
 /// One load over all windows, the change switched at their borders.
@@ -281,7 +292,7 @@ mod tests {
 
     #[test]
     fn figures_that_are_not_to_be_used_carry_no_verdict() {
-        let doubts = Doubts { invalid: vec!["too late".to_owned()], mixed: None };
+        let doubts = Doubts { invalid: vec!["too late".to_owned()], ..Doubts::default() };
         let judgement = doubts.applied_to(judged(Verdict::Better));
         assert_eq!((judgement.verdict, judgement.prediction_held), (Verdict::Unclear, None));
         assert_eq!(judgement.reasons[0], "too late");
@@ -290,7 +301,7 @@ mod tests {
 
     #[test]
     fn arms_that_mix_may_differ_but_are_not_the_same() {
-        let mixed = || Doubts { invalid: Vec::new(), mixed: Some("long".to_owned()) };
+        let mixed = || Doubts { mixed: Some("long".to_owned()), ..Doubts::default() };
         assert_eq!(mixed().applied_to(judged(Verdict::Same)).verdict, Verdict::Unclear);
         assert_eq!(mixed().applied_to(judged(Verdict::Better)), judged(Verdict::Better));
     }

@@ -19,7 +19,7 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
         };
     let recording = read(&inputs)?;
     let baseline = if args.baseline.is_empty() { None } else { Some(read(&args.baseline)?) };
-    let goals = goals(setting, args, &recording)?;
+    let goals = goals(setting, args, &inputs, &recording)?;
     let (steps, _) = setting.journal().steps()?;
     let options = localize::Options {
         goals,
@@ -64,21 +64,25 @@ pub(crate) fn read(inputs: &[PathBuf]) -> Result<Recording> {
     Ok(recording)
 }
 
-/// Flags first, then the settings file where there is one, then what the recording was made for.
-fn goals(setting: &Setting, args: &LocalizeArgs, recording: &Recording) -> Result<Vec<Goal>> {
+/// Flags first. Then the settings file, as goals are edited there after a measurement; but a recording from elsewhere
+/// brings its own.
+fn goals(
+    setting: &Setting,
+    args: &LocalizeArgs,
+    inputs: &[PathBuf],
+    recording: &Recording,
+) -> Result<Vec<Goal>> {
     let parse = |texts: &[String]| -> Result<Vec<Goal>> {
         texts.iter().map(|text| text.parse::<Goal>().map_err(anyhow::Error::from)).collect()
     };
     if !args.goals.is_empty() {
         return parse(&args.goals);
     }
-    if !recording.run.goals.is_empty() {
-        return parse(&recording.run.goals);
-    }
-    if setting.common.config.is_file() {
+    let own = inputs.iter().all(|input| input.starts_with(setting.journal().folder()));
+    if setting.common.config.is_file() && (own || recording.run.goals.is_empty()) {
         return Ok(
             Settings::load(&setting.common.config, &setting.environment, &LoadOverrides::default())?.goals
         );
     }
-    Ok(Vec::new())
+    parse(&recording.run.goals)
 }

@@ -1,16 +1,21 @@
 //! `trimtab loop`: the loop on a user's service, with consent before each change.
 
 use super::{Answer, Setting};
-use crate::apply::{self, Hands};
+use crate::apply::Hands;
 use crate::args::LoopArgs;
 use crate::cycle::{Cycle, Limits, Outcome};
 use crate::session::{self, Session};
 use crate::story;
 use anyhow::Result;
-use model::{Change, Finding};
+use model::{Change, Finding, Step};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How soon Ctrl-C ends a question.
+const ANSWER_POLL: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(setting: &Setting, args: &LoopArgs) -> Result<Answer> {
     let settings = setting.settings(&args.load)?;
@@ -39,11 +44,24 @@ pub(super) fn consent(setting: &Setting, finding: &Finding, change: &Change) -> 
         "Apply `{}` for {} on {}? It is taken back by: {} [y/N] ",
         change.name,
         finding.rule,
-        finding.endpoint,
-        apply::undo_by_hand(change)
+        story::one_line(&finding.endpoint),
+        story::undo_by_hand(change)
     ));
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim().eq_ignore_ascii_case("y")
+    let (sender, answers) = mpsc::sync_channel(1);
+    // Nobody can stop a thread that reads a terminal: after Ctrl-C it is left to the end of the program.
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer).is_ok();
+        let _nobody_waits_any_more = sender.send(read && answer.trim().eq_ignore_ascii_case("y"));
+    });
+    while !setting.shutdown.is_triggered() {
+        match answers.recv_timeout(ANSWER_POLL) {
+            Ok(answer) => return answer,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+    false
 }
 
 /// The end of a loop: why it ended, every step, the goals, the report.
@@ -57,7 +75,8 @@ pub(super) fn conclude(setting: &Setting, outcome: &Outcome, path: &Path) -> Res
         &outcome.steps,
     )?;
     if output.json() {
-        let steps = serde_json::to_value(&outcome.steps)?;
+        let shown = |step: &Step| Step { change: story::shown(&step.change), ..step.clone() };
+        let steps = serde_json::to_value(outcome.steps.iter().map(shown).collect::<Vec<_>>())?;
         let all = json!({
             "version": model::SCHEMA_VERSION,
             "ending": outcome.ending.word(),
@@ -69,10 +88,10 @@ pub(super) fn conclude(setting: &Setting, outcome: &Outcome, path: &Path) -> Res
         output.result(&serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
-    output.say("");
-    output.say(&report::text::steps_table(&outcome.steps, output.width));
-    output.say(&story::goals(&last.1, output));
-    output.say(outcome.ending.sentence());
-    output.say(&format!("Report: {}", path.display()));
+    output.result("");
+    output.result(&report::text::steps_table(&outcome.steps, output.width));
+    output.result(&story::goals(&last.1, output));
+    output.result(outcome.ending.sentence());
+    output.result(&format!("Report: {}", path.display()));
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::process::{Running, Stdout};
 use crate::session::{self, Session};
 use crate::{clock, cycle, story};
 use anyhow::{Context, Result, bail};
+use recording::Writer;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,10 @@ const START_POLL: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer> {
     let settings = setting.settings(&args.load)?;
+    if let Some(folder) = &args.output {
+        // Before the load, not after it: another recording in that folder stays as it is.
+        drop(Writer::create(folder)?);
+    }
     let receiver = session::open_receiver(&settings).await?;
     let endpoint = session::endpoint(receiver.as_ref());
     let service = start(&args.command, endpoint.as_deref()).await?;

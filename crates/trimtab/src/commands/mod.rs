@@ -14,8 +14,8 @@ use crate::args::{Cli, Command, Common, LoadOverrides};
 use crate::journal::Journal;
 use crate::output::Output;
 use crate::settings::{Environment, Settings};
-use crate::window;
-use anyhow::{Context, Result};
+use crate::{trials, window};
+use anyhow::{Context, Result, bail};
 use model::{Diagnosis, Recording};
 use net::Shutdown;
 use std::future::Future;
@@ -45,14 +45,13 @@ impl Answer {
         if yes { Self::Yes } else { Self::No }
     }
 
-    /// Whether all goals are met. One that was not measured is no yes, nor is one that is met by figures that are not
-    /// to be used.
+    /// Whether all goals are met. One that was not measured is no yes, nor is one that is met by figures that flatter.
     pub(crate) fn of_goals(diagnosis: &Diagnosis) -> Self {
         let any = |state| diagnosis.goals.iter().any(|goal| goal.met == state);
-        let unusable = diagnosis.recording.validity.issues.iter().any(|issue| issue.invalid);
+        let flattering = !trials::reasons_against(&diagnosis.recording.validity).is_empty();
         if any(Some(false)) {
             Self::No
-        } else if any(None) || (unusable && any(Some(true))) {
+        } else if any(None) || (flattering && any(Some(true))) {
             Self::Unknown
         } else {
             Self::Yes
@@ -96,6 +95,9 @@ fn read_wanted(folder: &Path, attributes: Option<&[&str]>) -> Result<Recording> 
 
 /// Keeps the findings beside their recording; where that fails, the answer is given all the same.
 fn save_findings(setting: &Setting, folder: &Path, diagnosis: &Diagnosis) {
+    if !folder.join("run.json").is_file() {
+        return; // The recording was not saved, which was told.
+    }
     if let Err(error) = recording::write_findings(folder, diagnosis) {
         setting.output.warn(&format!("the findings are not saved: {error:#}"));
     }
@@ -127,10 +129,12 @@ fn block_on(context: &Setting, work: impl Future<Output = Result<Answer>>) -> Re
         .build()
         .context("could not start the async runtime")?;
     runtime.block_on(async {
+        // A task of its own: work may be waiting for an answer on the terminal.
         let signals = tokio::spawn(listen(context.shutdown.clone(), context.output));
-        let answer = Box::pin(work).await;
-        signals.abort();
-        answer
+        tokio::select! {
+            answer = Box::pin(work) => answer,
+            _ = signals => bail!("ended by a second signal"),
+        }
     })
 }
 
@@ -139,14 +143,19 @@ async fn listen(shutdown: Shutdown, output: Output) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return;
+        output.warn("signals cannot be watched: Ctrl-C ends without a report");
+        return std::future::pending().await;
     };
     loop {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        output.say("Ending early; what was measured is kept.");
+        if shutdown.is_triggered() {
+            // Dropping the work takes back what is in force: the guards see to it.
+            return;
+        }
+        output.say("Ending early; what was measured is kept. Once more ends at once.");
         shutdown.trigger();
     }
 }

@@ -18,12 +18,22 @@ pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
     let recording = super::read_recording(&folder)?;
     let goals: Vec<model::Goal> = recording.run.goals.iter().filter_map(|g| g.parse().ok()).collect();
     let diagnosis = cycle::diagnose(&recording, &goals, &journal);
-    let (steps, unreadable) = journal.steps()?;
+    let (mut steps, unreadable) = journal.steps()?;
+    if args.recording.is_some() {
+        // Of a recording that was asked for by name, only the steps that rest on it or led to it.
+        let id = Some(recording.run.id.as_str());
+        steps.retain(|s| Some(s.recording_before.as_str()) == id || s.recording_after.as_deref() == id);
+    }
     if unreadable > 0 {
         setting.output.warn(&format!("{unreadable} lines of the journal could not be read"));
     }
     write(&args.output, (&recording, &diagnosis), None, &steps)?;
-    setting.output.say(&format!("Report: {}", args.output.display()));
+    if setting.output.json() {
+        let told = serde_json::json!({ "version": model::SCHEMA_VERSION, "report": args.output });
+        setting.output.result(&told.to_string());
+    } else {
+        setting.output.result(&format!("Report: {}", args.output.display()));
+    }
     Ok(Answer::Yes)
 }
 

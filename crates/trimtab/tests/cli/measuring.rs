@@ -9,8 +9,12 @@ const GOAL: &str = "\"p95(GET /items) < 10 s\"";
 
 /// What `measure` found, as JSON, after it said yes.
 fn measured(folder: &Path) -> Value {
+    measured_with(folder, 0)
+}
+
+fn measured_with(folder: &Path, code: i32) -> Value {
     let ran = run(folder, &["measure", "-o", "recording", "--format", "json"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.code, Some(code), "{ran:?}");
     assert!(folder.join("recording/run.json").is_file());
     serde_json::from_str(&ran.out).unwrap()
 }
@@ -48,7 +52,7 @@ fn a_target_that_does_not_answer_is_an_error_with_its_address() {
 fn a_goal_for_an_endpoint_that_never_appears_is_unseen_and_names_those_that_do() {
     let (folder, service) = (tempfile::tempdir().unwrap(), Service::start());
     write(folder.path(), &service.settings("\"p95(GET /itmes) < 1 s\"", NO_TRACES));
-    let diagnosis = measured(folder.path());
+    let diagnosis = measured_with(folder.path(), 2);
     assert_eq!(diagnosis["goals"][0]["met"], Value::Null, "{diagnosis:#}");
     let gaps = diagnosis["gaps"].to_string();
     assert!(gaps.contains("GET /itmes") && gaps.contains("endpoints that were seen: GET /items"), "{gaps}");
@@ -71,14 +75,28 @@ fn a_receiver_whose_port_is_taken_is_an_error_that_names_the_setting() {
 }
 
 #[test]
-fn a_recording_that_cannot_be_saved_costs_the_file_and_not_the_answer() {
+fn a_folder_that_cannot_be_made_is_told_before_the_load() {
     let (folder, service) = (tempfile::tempdir().unwrap(), Service::start());
     write(folder.path(), &service.settings(GOAL, NO_TRACES));
     std::fs::write(folder.path().join("file"), "").unwrap();
     let ran = run(folder.path(), &["measure", "-o", "file/recording"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.err.contains("not saved") && ran.err.contains("file/recording"), "{}", ran.err);
-    assert!(ran.out.contains("met    p95(GET /items)"), "{}", ran.out);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("file/recording"), "{}", ran.err);
+    assert_eq!(service.answered(), 0, "nothing was measured for nothing");
+}
+
+#[test]
+fn a_recording_is_never_written_over() {
+    let (folder, service) = (tempfile::tempdir().unwrap(), Service::start());
+    write(folder.path(), &service.settings(GOAL, NO_TRACES));
+    measured(folder.path());
+    let findings = std::fs::read(folder.path().join("recording/findings.json")).unwrap();
+    let answered = service.answered();
+    let ran = run(folder.path(), &["measure", "-o", "recording"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("holds a recording already"), "{}", ran.err);
+    assert_eq!(std::fs::read(folder.path().join("recording/findings.json")).unwrap(), findings);
+    assert_eq!(service.answered(), answered, "nothing was measured for nothing");
 }
 
 #[test]
@@ -122,7 +140,7 @@ async fn a_database_that_hides_its_statements_is_a_gap_with_a_hint() {
     write(folder.path(), &service.settings(GOAL, NO_TRACES));
     for (url, hint) in [(&bare, "CREATE EXTENSION"), (&guest, "pg_read_all_stats")] {
         let ran = program(folder.path())
-            .args(["measure", "-o", "recording", "--format", "json"])
+            .args(["measure", "--format", "json"])
             .env("TRIMTAB_DATABASE_URL", url)
             .output()
             .unwrap();
