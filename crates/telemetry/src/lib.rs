@@ -9,6 +9,7 @@ pub mod files;
 pub mod host;
 mod inflate;
 mod intake;
+mod json;
 mod keys;
 mod metric_store;
 pub mod otlp;
