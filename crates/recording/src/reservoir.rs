@@ -1,7 +1,7 @@
 //! More spans than the memory holds: a sample of whole traces is kept, drawn by a hash of the trace's id, so that the
 //! parts of a trace stay together in whatever order they come. Each endpoint and each of its latency bands keeps some;
-//! counts and durations of all root spans stay exact. It judges nothing and draws no chance: the same input gives the
-//! same sample.
+//! counts and durations of all root spans stay exact, and each kept root says how many requests it stands for. It judges
+//! nothing and draws no chance: the same input gives the same sample.
 
 mod figures;
 mod rows;
@@ -9,7 +9,7 @@ mod rows;
 pub use figures::{RootFigures, Thinned};
 
 use figures::Figures;
-use model::SpanTable;
+use model::{SpanTable, Value};
 use rows::{Place, mover};
 use std::collections::{HashMap, HashSet};
 
@@ -20,6 +20,9 @@ const MIN_OF_BAND: u32 = 4;
 /// Ids of dropped traces that are remembered, to drop what comes of them later; beyond, late parts are kept.
 const MAX_DROPPED: usize = 8 << 20;
 
+/// Attribute of a kept root: the requests of its endpoint and latency band that it stands for.
+const STANDS_FOR: &str = "sampling.adjusted_count";
+
 /// A bounded sample of whole traces.
 pub struct Reservoir {
     max_bytes: usize,
@@ -27,6 +30,8 @@ pub struct Reservoir {
     /// Traces whose hash lies below are kept, as a share of 2^64.
     threshold: u64,
     dropped: HashSet<u64>,
+    /// Traces dropped by endpoint and latency band.
+    dropped_of: HashMap<(u32, u32), u64>,
     figures: Figures,
 }
 
@@ -49,6 +54,7 @@ impl Reservoir {
             pool: SpanTable::default(),
             threshold: u64::MAX,
             dropped: HashSet::new(),
+            dropped_of: HashMap::new(),
             figures: Figures::default(),
         }
     }
@@ -93,6 +99,7 @@ impl Reservoir {
                         self.dropped.insert(candidate.hash);
                     }
                     self.figures.drop_trace();
+                    *self.dropped_of.entry((candidate.endpoint, candidate.band)).or_default() += 1;
                 }
                 most => {
                     let most = rows.len().min(*most);
@@ -105,7 +112,7 @@ impl Reservoir {
         keep.sort_unstable_by_key(|place| (place.table, place.row));
         for place in keep {
             let at = usize::from(place.table);
-            movers[at].push(tables[at], place.row as usize, &mut pool);
+            movers[at].push_with(tables[at], place.row as usize, None, &mut pool);
         }
         self.pool = pool;
     }
@@ -118,8 +125,43 @@ impl Reservoir {
         }
         self.add(&rest);
         drop(rest);
+        if !self.dropped_of.is_empty() {
+            self.pool = self.weighted();
+        }
         let thinned = self.figures.finish(&self.pool, self.max_bytes);
         (self.pool, thinned)
+    }
+
+    /// The pool with what each root stands for.
+    fn weighted(&mut self) -> SpanTable {
+        let (pool, none) = (std::mem::take(&mut self.pool), SpanTable::default());
+        let tables = [&pool, &none];
+        let mut places = rows::places(&tables);
+        places.sort_unstable();
+        let candidates = self.candidates(&tables, &places);
+        let mut kept_of: HashMap<(u32, u32), u64> = HashMap::new();
+        for candidate in &candidates {
+            *kept_of.entry((candidate.endpoint, candidate.band)).or_default() += 1;
+        }
+        let mut weights: HashMap<u32, f64> = HashMap::new();
+        for candidate in &candidates {
+            let stratum = (candidate.endpoint, candidate.band);
+            let (kept, dropped) = (kept_of.get(&stratum), self.dropped_of.get(&stratum));
+            if let (Some(kept), Some(dropped)) = (kept, dropped) {
+                let weight = (kept + dropped) as f64 / *kept as f64;
+                let trace = &places[candidate.from..candidate.to];
+                let (root, _) = rows::root(&tables, trace);
+                let roots = trace.iter().map(|p| p.row).filter(|row| pool.parent_ids[*row as usize] == 0);
+                weights.extend(roots.chain([root.row]).map(|row| (row, weight)));
+            }
+        }
+        let mut mover = mover(&pool);
+        let mut weighted = SpanTable::default();
+        for row in 0..pool.len() {
+            let weight = u32::try_from(row).ok().and_then(|row| weights.get(&row));
+            mover.push_with(&pool, row, weight.map(|w| (STANDS_FOR, Value::Float(*w))), &mut weighted);
+        }
+        weighted
     }
 
     /// The traces that are not dropped yet, the smallest hash first.

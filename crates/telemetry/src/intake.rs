@@ -329,6 +329,15 @@ impl Intake {
         self.attributes.push(Attribute { key: self.keys.sym(key), value });
     }
 
+    /// Keeps a trace state as an attribute if OpenTelemetry's part is in it, which tells how traces were sampled.
+    pub(crate) fn trace_state(&mut self, sent: &[u8]) {
+        if sent.windows(3).any(|part| part == b"ot=")
+            && let Ok(text) = std::str::from_utf8(sent)
+        {
+            self.named("tracestate", Value::Text(text));
+        }
+    }
+
     /// Adds an attribute by name, as readers of files do.
     pub(crate) fn named(&mut self, key: &str, value: Value<'_>) {
         if let Some(key) = self.key(key.as_bytes()) {

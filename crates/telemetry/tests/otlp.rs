@@ -398,6 +398,14 @@ fn json_that_breaks_off_changes_nothing() {
 }
 
 #[test]
+fn a_trace_state_is_kept_where_it_tells_of_sampling() {
+    let more = |state: &str| Span { more: bytes(3, state), ..Span::default() };
+    let batch = walked(&traces(&[more("ot=th:c;rv:1,x=y"), more("vendor=1"), more("")]));
+    let told: Vec<_> = batch.spans.rows().map(|s| s.attribute("tracestate")).collect();
+    assert_eq!(told, [Some(Value::Text("ot=th:c;rv:1,x=y")), None, None]);
+}
+
+#[test]
 fn texts_of_megabytes_are_cut_and_counted() {
     let long = "é".repeat(5 << 20);
     let span =

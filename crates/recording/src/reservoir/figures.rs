@@ -57,7 +57,7 @@ impl Thinned {
                 self.spans,
                 self.max_bytes >> 20
             ),
-            "counts of calls are those of the sample; name fewer files to judge all of their traces",
+            "each kept trace stands for those like it; name fewer files to judge all of their traces",
         )
     }
 }

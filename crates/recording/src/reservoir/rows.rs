@@ -1,6 +1,6 @@
 //! Rows of span tables: grouped by trace, and moved into another table with their texts.
 
-use model::{Attribute, ResourceId, SpanFields, SpanTable, Sym};
+use model::{Attribute, ResourceId, SpanFields, SpanTable, Sym, Value};
 
 /// A row of one of two tables. Sorts by trace, then by arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,12 +50,22 @@ pub(super) fn mover(from: &SpanTable) -> Mover<'_> {
 }
 
 impl Mover<'_> {
-    /// Appends a row; rows must come in ascending order.
-    pub(super) fn push(&mut self, from: &SpanTable, row: usize, into: &mut SpanTable) {
+    /// Appends a row, with an attribute more where one is given; rows must come in ascending order.
+    pub(super) fn push_with(
+        &mut self,
+        from: &SpanTable,
+        row: usize,
+        more: Option<(&str, Value<'_>)>,
+        into: &mut SpanTable,
+    ) {
         let fields = from.fields(row);
         let resource = self.resource(from, fields.resource, into);
         let (name, scope) = (self.text(from, fields.name, into), self.text(from, fields.scope, into));
         self.collect(from, from.packed_attributes(row), into);
+        if let Some((key, value)) = more {
+            let key = into.strings.intern(key);
+            self.attributes.push(Attribute { key, value: into.pack(value) });
+        }
         let at = u32::try_from(into.len()).unwrap_or(u32::MAX);
         while let Some((link_row, trace, span)) = self.links.next_if(|link| link.0 as usize <= row) {
             if *link_row as usize == row {

@@ -77,6 +77,18 @@ fn whole_traces_are_kept_and_all_are_counted() {
 }
 
 #[test]
+fn roots_stand_for_all_requests() {
+    let tables: Vec<_> = (0..20).map(|n| traces(n * 1000, 1000, 5, 0..5)).collect();
+    let (kept, _) = fed(&tables);
+    let of = |name: &str| -> f64 {
+        let roots = kept.rows().filter(|span| span.name() == name);
+        roots.map(|s| s.attribute(STANDS_FOR).and_then(|v| v.as_number()).unwrap_or(1.0)).sum()
+    };
+    assert!((of("GET /often") - 19_800.0).abs() < 1.0 && (of("GET /rare") - 200.0).abs() < 1e-6);
+    assert!(kept.rows().filter(|s| s.name() == "SELECT").all(|s| s.attribute(STANDS_FOR).is_none()));
+}
+
+#[test]
 fn the_share_of_slow_requests_stays() {
     let tables: Vec<_> = (0..40).map(|n| traces(n * 1000, 1000, 5, 0..5)).collect();
     let (kept, _) = fed(&tables);

@@ -226,6 +226,7 @@ impl<'de> Record<'de> for Spans<'_, 'de> {
             "spanId" | "span_id" => self.ids[1] = Id::read(&text(map)?, 8),
             "parentSpanId" | "parent_span_id" => self.ids[2] = Id::read(&text(map)?, 8),
             "name" => self.name = text(map)?,
+            "traceState" | "trace_state" => self.intake.trace_state(text(map)?.as_bytes()),
             "kind" => self.kind = kind(&map.next_value()?),
             "startTimeUnixNano" | "start_time_unix_nano" => self.start_ns = time(map)?,
             "endTimeUnixNano" | "end_time_unix_nano" => self.end_ns = time(map)?,
