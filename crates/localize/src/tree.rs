@@ -249,19 +249,23 @@ impl Nursery<'_> {
 
     /// Spans that share an id: a client and its server (Zipkin) are parent and child, equal spans are copies.
     fn settle_shared_id(&mut self, same: &[(u64, u32)], halves: &mut Vec<(u32, u32)>) {
-        for (n, &(_, later)) in same.iter().enumerate() {
-            for &(_, earlier) in &same[..n] {
-                let (a, b) = (self.spans[earlier as usize], self.spans[later as usize]);
-                if a.dead || b.dead {
-                    continue;
-                }
-                if (a.class == Class::Server) != (b.class == Class::Server) {
-                    let pair = if b.class == Class::Server { (earlier, later) } else { (later, earlier) };
-                    halves.push(pair);
+        let mut alike: Vec<u32> = same.iter().map(|s| s.1).collect();
+        let key = |span: &Local| (span.start, span.end, span.class);
+        alike.sort_unstable_by_key(|at| (key(&self.spans[*at as usize]), *at));
+        for pair in alike.windows(2) {
+            if key(&self.spans[pair[0] as usize]) == key(&self.spans[pair[1] as usize]) {
+                self.spans[pair[1] as usize].dead = true;
+                self.forest.ingest.duplicates += 1;
+            }
+        }
+        let alive = same.iter().map(|s| s.1).filter(|at| !self.spans[*at as usize].dead);
+        let alive: Vec<u32> = alive.take(MAX_SHARED_ID).collect();
+        for (n, &later) in alive.iter().enumerate() {
+            for &earlier in &alive[..n] {
+                let (a, b) = (self.spans[earlier as usize].class, self.spans[later as usize].class);
+                if (a == Class::Server) != (b == Class::Server) {
+                    halves.push(if b == Class::Server { (earlier, later) } else { (later, earlier) });
                     self.forest.ingest.joined_halves += 1;
-                } else if a.start == b.start && a.end == b.end && a.class == b.class {
-                    self.spans[later as usize].dead = true;
-                    self.forest.ingest.duplicates += 1;
                 }
             }
         }
@@ -270,6 +274,7 @@ impl Nursery<'_> {
     /// Of several spans with the parent's id, the one in the child's own service, servers before clients.
     fn choose_parent(&self, child: usize, candidates: impl Iterator<Item = u32>) -> Option<u32> {
         let own = self.call(&self.spans[child]).service;
+        let candidates = candidates.take(MAX_SHARED_ID);
         candidates.filter(|c| *c as usize != child && !self.spans[*c as usize].dead).max_by_key(|c| {
             let span = &self.spans[*c as usize];
             (self.call(span).service == own, span.class == Class::Server, std::cmp::Reverse(span.row))
@@ -367,6 +372,9 @@ impl Nursery<'_> {
         for &(_, at) in siblings {
             let span = &self.spans[at as usize];
             open.retain(|o| self.spans[*o as usize].end > span.start);
+            if open.len() > MAX_KEPT_OPEN {
+                open.drain(..open.len() - MAX_KEPT_OPEN);
+            }
             let covering = open.iter().rev().take(MAX_OPEN_SIBLINGS).filter(|o| self.covers(**o, at));
             if let Some(parent) = covering.min_by_key(|o| self.spans[**o as usize].end) {
                 adopted.push((at, *parent));
@@ -484,6 +492,10 @@ impl Nursery<'_> {
     }
 }
 
+/// Of spans with one id, so many are told apart.
+const MAX_SHARED_ID: usize = 32;
+/// Of siblings that overlap, so many are remembered, the newest.
+const MAX_KEPT_OPEN: usize = 64;
 /// At most so many open siblings are looked at for a covering one.
 const MAX_OPEN_SIBLINGS: usize = 16;
 /// Siblings that start within this share of the longer one's time were started side by side.
