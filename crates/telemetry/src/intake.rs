@@ -240,6 +240,11 @@ impl Intake {
         self.spans.len()
     }
 
+    /// Ids of the traces of the spans held, as often as they have spans.
+    pub(crate) fn trace_ids(&self) -> impl Iterator<Item = u128> {
+        self.spans.trace_ids.iter().copied()
+    }
+
     /// Forgets attributes and links that were collected: a new span or resource begins.
     pub(crate) fn start_span(&mut self) {
         self.attributes.clear();
