@@ -23,7 +23,7 @@ pub(super) const RULE: Rule = Rule {
 /// Stretches of one process that are looked at.
 const MAX_STRETCHES: usize = 20_000;
 /// Begins and ends of spans that are remembered in all; later requests are then not looked at.
-const MAX_EVENTS: usize = 1 << 22;
+const MAX_EVENTS: usize = 1 << 18;
 /// Of a stretch, this much at both ends is not counted, nanoseconds: clocks and exporters are not exact.
 const MARGIN_NS: i64 = 500_000;
 

@@ -29,7 +29,10 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     if facts.saturation.is_cpu_full(facts.thresholds) {
         return out;
     }
-    out.extend(facts.endpoints().filter_map(|(id, _)| under_load(facts, id)));
+    let sent = sent(facts);
+    if !sent.is_empty() {
+        out.extend(facts.endpoints().filter_map(|(id, _)| under_load(facts, id, &sent)));
+    }
     let mut by_callee: BTreeMap<(EndpointId, Sym), Vec<ShapeId>> = BTreeMap::new();
     // Where clocks had to be mended, the time before the callee's span is an estimate.
     if facts.forest.ingest.realigned == 0 {
@@ -78,18 +81,22 @@ impl Waits {
     }
 }
 
-/// From when the load sent a request to when its root span began.
-fn under_load(facts: &Facts<'_>, endpoint: EndpointId) -> Option<Candidate> {
-    let sent: HashMap<u128, (u64, u64)> = HashMap::new();
-    let requests = &facts.recording.requests;
-    if requests.is_empty() {
-        return None;
-    }
-    let mut by_trace = sent;
-    for request in requests.iter().filter(|r| r.trace_id != 0 && r.error.is_none() && !r.slowest) {
+/// By trace: when the load sent the request, Unix nanoseconds, and how long the response took from when it was due.
+type Sent = HashMap<u128, (u64, u64)>;
+
+/// Of a uniform sample: the slowest would make every queue look long.
+fn sent(facts: &Facts<'_>) -> Sent {
+    let requests = facts.recording.requests.iter();
+    let sampled = requests.filter(|r| r.trace_id != 0 && r.error.is_none() && !r.slowest);
+    let times = sampled.map(|request| {
         let late = request.response_ns.saturating_sub(request.service_ns);
-        by_trace.insert(request.trace_id, (request.due_ns.saturating_add(late), request.response_ns));
-    }
+        (request.trace_id, (request.due_ns.saturating_add(late), request.response_ns))
+    });
+    times.collect()
+}
+
+/// From when the load sent a request to when its root span began.
+fn under_load(facts: &Facts<'_>, endpoint: EndpointId, by_trace: &Sent) -> Option<Candidate> {
     let mut waits: HashMap<TreeId, f64> = HashMap::new();
     let mut whole = 0.0;
     for &id in &facts.shapes.endpoint(endpoint).trees {
