@@ -34,17 +34,27 @@ fn measure(kind: &str, path: &Path, spans: u64) -> anyhow::Result<()> {
     let resident = batch.spans.resident_bytes();
     let kept = batch.spans.len();
     let recording = model::Recording { spans: batch.spans, ..model::Recording::default() };
+    let folder = tempfile::tempdir()?;
+    let before = cpu_s();
+    recording::Writer::create(folder.path())?.finish(&recording)?;
+    let write_s = cpu_s() - before;
+    let disk: u64 =
+        std::fs::read_dir(folder.path())?.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum();
+    let read = read + write_s;
+    let begin = begin + write_s;
     let diagnosis = localize::localize(&recording, &localize::Options::default());
     let judged = cpu_s();
     let rate = |seconds: f64| spans as f64 / seconds / 1000.0;
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "{kind}: {:.0} B/span in the file; read {:.0} k spans/CPU-s, to findings {:.0} k; kept {kept} of {spans}, \
+        "{kind}: {:.0} B/span in the file; read {:.0} k spans/CPU-s, to findings {:.0} k; written {:.0} k/CPU-s, {:.1} B/span on disk; kept {kept} of {spans}, \
          {:.0} B/span; {} findings, {} endpoints; peak {:.0} MiB",
         bytes as f64 / spans as f64,
         rate(read - begin),
         rate(judged - begin),
+        kept as f64 / write_s / 1000.0,
+        disk as f64 / kept.max(1) as f64,
         resident as f64 / kept.max(1) as f64,
         diagnosis.findings.len(),
         diagnosis.recording.endpoints.len(),
