@@ -226,10 +226,12 @@ impl Builder<'_> {
         for (id, tree) in (0..).zip(&self.forest.trees) {
             let entry = self.entry(tree.root);
             let node = self.forest.node(entry);
-            let endpoint = if tree.orphan || node.class.is_storage() || node.class == Class::Pool {
+            let call = &self.calls.rows[node.row as usize];
+            // The half of a shared span that tells neither name nor time.
+            let nothing = call.template == Sym::EMPTY && self.forest.root_ns(tree) == 0;
+            let endpoint = if tree.orphan || nothing || node.class.is_storage() || node.class == Class::Pool {
                 None
             } else {
-                let call = &self.calls.rows[node.row as usize];
                 Some(self.endpoint(call.service, call.template, node.class))
             };
             self.out.of_tree.push(endpoint);

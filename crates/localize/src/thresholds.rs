@@ -56,6 +56,8 @@ pub struct Thresholds {
     pub repeated_subtree_calls: u32,
     /// Redundant: same template and same parameters within a request.
     pub redundant_calls: u32,
+    /// Redundant: look-ups of one template within a request, where parameters are not sent.
+    pub redundant_hidden_calls: usize,
     /// Equal calls that lie further apart than this, milliseconds, with nothing between them, are a poller's.
     pub polling_gap_ms: f64,
     /// Uncached read: share of calls that repeat an earlier key within the time to live.
@@ -236,6 +238,7 @@ impl Default for Thresholds {
             batch_gap_saved: 0.5,
             repeated_subtree_calls: 3,
             redundant_calls: 2,
+            redundant_hidden_calls: 3,
             polling_gap_ms: 10.0,
             cache_hit_ratio: 0.3,
             cache_path_share: 0.10,

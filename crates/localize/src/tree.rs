@@ -66,6 +66,8 @@ pub struct Ingest {
     pub realigned: u64,
     pub clamped: u64,
     pub detached: u64,
+    /// Entries of a service after their caller had ended: requests of their own.
+    pub apart: u64,
 }
 
 /// All trees, by start of their roots.
@@ -121,7 +123,8 @@ pub fn plant(table: &SpanTable, calls: &Calls, thresholds: &Thresholds) -> Fores
     let mut order: Vec<(u128, u32)> =
         table.trace_ids.iter().zip(0..).map(|(trace, row)| (*trace, row)).collect();
     order.sort_unstable();
-    let mut nursery = Nursery { table, calls, thresholds, forest: Forest::default(), spans: Vec::new() };
+    let mut nursery =
+        Nursery { table, calls, thresholds, forest: Forest::default(), spans: Vec::new(), apart: Vec::new() };
     nursery.forest.nodes.reserve(table.len());
     for trace in order.chunk_by(|a, b| a.0 == b.0) {
         nursery.trace(trace);
@@ -155,6 +158,8 @@ struct Nursery<'a> {
     thresholds: &'a Thresholds,
     forest: Forest,
     spans: Vec<Local>,
+    /// Entries that are requests of their own, with the shift of what is below them.
+    apart: Vec<(u32, i64)>,
 }
 
 impl Nursery<'_> {
@@ -169,8 +174,11 @@ impl Nursery<'_> {
         let children = self.drop_second_layers(children);
         for root in 0..self.spans.len() {
             if self.spans[root].parent == NONE && !self.spans[root].dead {
-                self.grow(root, &children, trace_id, base);
+                self.grow((root, 0), &children, trace_id, base);
             }
+        }
+        while let Some((entry, shift)) = self.apart.pop() {
+            self.grow((entry as usize, shift), &children, trace_id, base);
         }
     }
 
@@ -401,7 +409,7 @@ impl Nursery<'_> {
     }
 
     /// Emits one tree, parents first: aligned, clamped, detached tails marked.
-    fn grow(&mut self, root: usize, children: &[(u32, u32)], trace_id: u128, base: u64) {
+    fn grow(&mut self, (root, shift): (usize, i64), children: &[(u32, u32)], trace_id: u128, base: u64) {
         let first = self.next_node();
         let origin = self.spans[root].start;
         let orphan = self.spans[root].missing_parent && self.spans[root].class != Class::Server;
@@ -409,7 +417,7 @@ impl Nursery<'_> {
             self.forest.ingest.orphans += 1;
         }
         // (span, parent node, shift in ns)
-        let mut stack = vec![(u32::try_from(root).unwrap_or(NONE), NONE, 0_i64)];
+        let mut stack = vec![(u32::try_from(root).unwrap_or(NONE), NONE, shift)];
         let mut below: Vec<(i64, i64, u32, i64)> = Vec::new();
         while let Some((at, parent, shift)) = stack.pop() {
             let node = self.next_node();
@@ -427,6 +435,12 @@ impl Nursery<'_> {
             let from = children.partition_point(|c| c.0 < at);
             for &(_, child) in children[from..].iter().take_while(|c| c.0 == at) {
                 let shift = self.fit(at, child, shift);
+                if self.is_apart(at, child) {
+                    self.spans[child as usize].detached = false;
+                    self.forest.ingest.apart += 1;
+                    self.apart.push((child, shift));
+                    continue;
+                }
                 let fitted = &self.spans[child as usize];
                 below.push((fitted.start, fitted.end, child, shift));
             }
@@ -441,6 +455,13 @@ impl Nursery<'_> {
         }
         let start_ns = base.saturating_add(u64::try_from(origin).unwrap_or(0));
         self.forest.trees.push(Tree { trace_id, root: first, end, start_ns, orphan });
+    }
+
+    /// Whether a service was entered after the caller had ended: a redirect that a browser followed, work that nobody
+    /// waited for. It is a request of its own.
+    fn is_apart(&self, parent: u32, child: u32) -> bool {
+        let (p, c) = (&self.spans[parent as usize], &self.spans[child as usize]);
+        c.class == Class::Server && c.detached && c.start >= p.end
     }
 
     fn next_node(&self) -> NodeId {

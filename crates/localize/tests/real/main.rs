@@ -4,3 +4,4 @@ mod critical_path;
 mod identity;
 mod online_boutique;
 mod support;
+mod zipkin;
