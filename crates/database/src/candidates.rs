@@ -3,14 +3,14 @@
 
 use crate::catalog::{Table, TableName};
 use crate::explain::Node;
-use crate::expression::{Comparison, Condition, Operand, SortKey, conditions, sort_key};
-use crate::index::{Key, NewIndex};
+use crate::expression::{Column, Comparison, Condition, Operand, SortKey, conditions, sort_key};
+use crate::index::{Key, NewIndex, Predicate};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Wider indexes cost more than they give.
 const MAX_COLUMNS: usize = 3;
-/// Smaller tables are read faster than anybody notices.
-const MIN_BLOCKS: f64 = 1000.0;
+/// Smaller tables are read faster than anybody notices: 1 MiB.
+const MIN_BLOCKS: f64 = 128.0;
 /// Equality that leaves a greater share of the rows is served as well by a sequential scan.
 const MAX_EQUALITY_SHARE: f64 = 0.1;
 /// An index that finds so many times more rows than pass the filter is not the right one.
@@ -20,6 +20,14 @@ const LIST_LENGTH: f64 = 10.0;
 /// The planner's guesses for a range of unknown ends, open and closed.
 const OPEN_RANGE: f64 = 1.0 / 3.0;
 const CLOSED_RANGE: f64 = 0.005;
+/// A partial index is for fewer of the rows than this.
+const MAX_PARTIAL_SHARE: f64 = 0.5;
+/// A value of so many rows is one that nobody looks up: without it the rest may be worth an index.
+const MIN_COMMON_SHARE: f64 = 0.5;
+/// A longer value is not written into a predicate.
+const MAX_VALUE_CHARS: usize = 40;
+/// Built-in functions of one argument whose result follows from it alone, so that an index may hold it.
+const IMMUTABLE: [&str; 9] = ["abs", "btrim", "length", "lower", "ltrim", "md5", "reverse", "rtrim", "upper"];
 /// Without statistics: the planner's guess for equality.
 const UNKNOWN_EQUALITY: f64 = 0.005;
 
@@ -28,7 +36,7 @@ const UNKNOWN_EQUALITY: f64 = 0.005;
 pub(crate) struct Scan<'p> {
     pub(crate) node: &'p Node,
     pub(crate) table: TableName,
-    conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
     /// Conditions that join it to another relation, above it.
     joins: Vec<Condition>,
     /// The sort right above it, if all its keys are columns of this relation.
@@ -163,17 +171,25 @@ fn joins(text: &str) -> Vec<Condition> {
 }
 
 impl Scan<'_> {
-    /// The indexes that could serve it, the narrowest first.
-    pub(crate) fn candidates(&self, table: &Table, written: &BTreeSet<String>) -> Vec<Candidate> {
+    /// The indexes that could serve it, the narrowest first. `observed` is the share of the table's rows that a call
+    /// was seen to find, where that can be told.
+    pub(crate) fn candidates(
+        &self,
+        table: &Table,
+        written: &BTreeSet<String>,
+        observed: Option<f64>,
+    ) -> Vec<Candidate> {
         if !table.plain || table.blocks < MIN_BLOCKS || !self.is_worth_it(table) {
             return Vec::new();
         }
         let own: Vec<&Condition> = self.conditions.iter().filter(|c| is_lookup(c, table)).collect();
         let joins: Vec<&Condition> = self.joins.iter().filter(|c| is_lookup(c, table)).collect();
-        let mut all = self.variants(table, &own, false);
+        let mut all = self.variants(table, &own, observed);
+        all.extend(self.partial(table, &all, &own, observed));
         if !joins.is_empty() && self.partner_rows.is_some() {
             let both: Vec<&Condition> = joins.into_iter().chain(own.iter().copied()).collect();
-            all.extend(self.variants(table, &both, true));
+            let joined = self.variants(table, &both, None).into_iter();
+            all.extend(joined.filter(|c| !c.ordered).map(|c| Candidate { joined: true, ..c }));
         }
         all.retain(|c| {
             let known = c.index.keys.iter().all(|k| table.columns.contains_key(&k.name));
@@ -182,6 +198,12 @@ impl Scan<'_> {
         all.sort_by(|a, b| a.index.keys.len().cmp(&b.index.keys.len()).then_with(|| a.index.cmp(&b.index)));
         all.dedup_by(|a, b| a.index == b.index);
         all
+    }
+
+    /// Whether a column is compared, joined or sorted by.
+    pub(crate) fn names(&self, column: &str) -> bool {
+        let compared = self.conditions.iter().chain(&self.joins).any(|c| c.column.name == column);
+        compared || self.sort.iter().flat_map(|s| &s.keys).any(|k| k.column.name == column)
     }
 
     /// A sequential scan, or one by an index whose rows are mostly filtered out again.
@@ -193,54 +215,139 @@ impl Scan<'_> {
         !self.node.filter.is_empty() && found * table.rows >= HEAVY_FILTER * self.node.rows.max(1.0)
     }
 
-    fn variants(&self, table: &Table, lookups: &[&Condition], joined: bool) -> Vec<Candidate> {
+    /// Whole indexes: the columns compared by equality, with a range or the sort's keys behind them.
+    fn variants(&self, table: &Table, lookups: &[&Condition], observed: Option<f64>) -> Vec<Candidate> {
         let mut equal: Vec<&Condition> = lookups.iter().copied().filter(|c| is_equality(c)).collect();
         // The most selective first: the index also serves statements that ask for it alone.
         equal.sort_by(|a, b| {
             share(a, table).total_cmp(&share(b, table)).then_with(|| a.column.name.cmp(&b.column.name))
         });
-        equal.dedup_by(|a, b| a.column.name == b.column.name);
+        equal.dedup_by(|a, b| a.column.name == b.column.name && a.column.function == b.column.function);
         equal.truncate(MAX_COLUMNS);
-        let selectivity: f64 = equal.iter().map(|c| share(c, table)).product();
+        let planned: f64 = equal.iter().map(|c| share(c, table)).product();
         let typical: f64 = equal.iter().map(|c| typical_share(c, table)).product();
-        let keys: Vec<Key> =
-            equal.iter().map(|c| Key { name: c.column.name.clone(), order: String::new() }).collect();
+        // What was seen is believed where the key holds all that is asked for.
+        let whole = equal.len() == self.conditions.len();
+        let selectivity = observed.filter(|_| whole).unwrap_or(planned);
+        let selective = observed.filter(|_| whole).unwrap_or(typical) <= MAX_EQUALITY_SHARE;
+        let keys: Vec<Key> = equal.iter().map(|c| looked_up(c)).collect();
         let make = |more: Vec<Key>, selectivity: f64, ordered: bool| Candidate {
-            index: NewIndex { table: self.table.clone(), keys: keys.iter().cloned().chain(more).collect() },
+            index: NewIndex {
+                table: self.table.clone(),
+                keys: keys.iter().cloned().chain(more).collect(),
+                predicate: None,
+            },
             selectivity,
             ordered,
-            joined,
+            joined: false,
         };
         let mut all = Vec::new();
-        if !keys.is_empty() && typical <= MAX_EQUALITY_SHARE {
+        if !keys.is_empty() && selective {
             all.push(make(Vec::new(), selectivity, false));
         }
         let room = MAX_COLUMNS - keys.len();
         if room == 0 {
             return all;
         }
-        if let Some((name, range)) = ranged(lookups, &keys) {
-            all.push(make(vec![Key { name, order: String::new() }], selectivity * range, false));
+        if let Some((range, guess)) = ranged(lookups, &keys) {
+            all.push(make(vec![range], observed.unwrap_or(planned * guess), false));
         }
         let lists = equal.iter().any(|c| c.comparison == Comparison::AnyOf);
-        if let Some(sort) = self.sort.as_ref().filter(|_| !lists && !joined) {
-            let wanted: Vec<Key> =
-                sort.keys.iter().map(key).filter(|k| keys.iter().all(|e| e.name != k.name)).collect();
-            let serves = sort.limit.is_some() || !keys.is_empty() && typical <= MAX_EQUALITY_SHARE;
+        if let Some(sort) = self.sort.as_ref().filter(|_| !lists) {
+            let wanted = self.sort_keys(&keys);
+            let serves = sort.limit.is_some() || !keys.is_empty() && selective;
             if serves && !wanted.is_empty() && wanted.len() <= room {
                 all.push(make(wanted, selectivity, true));
             }
         }
         all
     }
+
+    /// The sort's keys that are not fixed by equality.
+    fn sort_keys(&self, keys: &[Key]) -> Vec<Key> {
+        let all = self.sort.iter().flat_map(|s| s.keys.iter().map(key));
+        all.filter(|k| keys.iter().all(|e| e.name != k.name)).collect()
+    }
+
+    /// Indexes of the few rows that a condition without a parameter lets through, or of those without a value that most
+    /// rows have and that is not asked for.
+    fn partial(
+        &self,
+        table: &Table,
+        whole: &[Candidate],
+        lookups: &[&Condition],
+        observed: Option<f64>,
+    ) -> Vec<Candidate> {
+        let mut all = Vec::new();
+        for predicate in self.conditions.iter().filter_map(|c| predicate(c)) {
+            let share = predicate.share(table);
+            if share > MAX_PARTIAL_SHARE {
+                continue;
+            }
+            let within = |c: &Candidate| Candidate {
+                index: NewIndex { predicate: Some(predicate.clone()), ..c.index.clone() },
+                selectivity: c.selectivity.min(1.0) * share,
+                ..c.clone()
+            };
+            let sort = self.sort_keys(&[]);
+            let bare = if sort.is_empty() || sort.len() > MAX_COLUMNS {
+                vec![Key { name: predicate.column().to_owned(), ..Key::default() }]
+            } else {
+                sort
+            };
+            let index = NewIndex { table: self.table.clone(), keys: bare, predicate: None };
+            let ordered = self.sort.is_some() && index.keys[0].name != predicate.column();
+            let alone = Candidate { index, selectivity: 1.0, ordered, joined: false };
+            let bases = if lookups.is_empty() { vec![alone] } else { whole.to_vec() };
+            all.extend(bases.iter().map(within));
+        }
+        let rare = observed.filter(|o| *o <= MAX_EQUALITY_SHARE);
+        let equal = lookups.iter().filter(|c| c.comparison == Comparison::Equal);
+        for (condition, observed) in equal.flat_map(|c| rare.map(|o| (c, o))) {
+            let Some(value) = common_value(condition, table) else { continue };
+            let index = NewIndex {
+                table: self.table.clone(),
+                keys: vec![looked_up(condition)],
+                predicate: Some(Predicate::Except(condition.column.name.clone(), value)),
+            };
+            all.push(Candidate { index, selectivity: observed, ordered: false, joined: false });
+        }
+        all
+    }
+}
+
+fn looked_up(condition: &Condition) -> Key {
+    let Column { name, function, .. } = condition.column.clone();
+    Key { name, function, order: String::new() }
+}
+
+/// The condition as a predicate of an index: only those without a parameter can be one.
+fn predicate(condition: &Condition) -> Option<Predicate> {
+    let name = condition.column.name.clone();
+    Some(match condition.comparison {
+        Comparison::IsNull => Predicate::Null(name),
+        Comparison::IsNotNull => Predicate::NotNull(name),
+        Comparison::IsTrue => Predicate::True(name),
+        Comparison::IsFalse => Predicate::False(name),
+        _ => return None,
+    })
+}
+
+/// A value that most rows of a column have; one that could name a person is too rare to be it.
+fn common_value(condition: &Condition, table: &Table) -> Option<String> {
+    let statistics = table.columns.get(&condition.column.name)?.statistics.as_ref()?;
+    let plain = condition.column.function.is_none();
+    let (value, _) = statistics.common.iter().find(|(_, share)| plain && *share >= MIN_COMMON_SHARE)?;
+    let short = value.chars().count() <= MAX_VALUE_CHARS && !value.chars().any(char::is_control);
+    short.then(|| value.clone())
 }
 
 fn key(sort: &SortKey) -> Key {
-    Key { name: sort.column.name.clone(), order: sort.order.clone() }
+    Key { name: sort.column.name.clone(), order: sort.order.clone(), function: None }
 }
 
 /// The first column with a range, and the share that the planner takes it for.
-fn ranged(lookups: &[&Condition], keys: &[Key]) -> Option<(String, f64)> {
+fn ranged(lookups: &[&Condition], keys: &[Key]) -> Option<(Key, f64)> {
     let range = |c: &&&Condition| matches!(c.comparison, Comparison::Less | Comparison::Greater);
     let free = |c: &&&Condition| keys.iter().all(|k| k.name != c.column.name);
     let first = lookups.iter().filter(range).find(free)?;
@@ -248,22 +355,27 @@ fn ranged(lookups: &[&Condition], keys: &[Key]) -> Option<(String, f64)> {
         .iter()
         .filter(range)
         .any(|c| c.column.name == first.column.name && c.comparison != first.comparison);
-    Some((first.column.name.clone(), if closed { CLOSED_RANGE } else { OPEN_RANGE }))
+    Some((looked_up(first), if closed { CLOSED_RANGE } else { OPEN_RANGE }))
 }
 
 fn is_equality(condition: &Condition) -> bool {
     matches!(condition.comparison, Comparison::Equal | Comparison::AnyOf)
 }
 
-/// A btree can look it up: a comparison of the column itself. A `varchar` cast to `text` is still itself.
+/// A btree can look it up: a comparison of the column itself, or of what an immutable function makes of it. A `varchar`
+/// cast to `text` is still itself.
 fn is_lookup(condition: &Condition, table: &Table) -> bool {
     let column = &condition.column;
-    let itself = match column.cast.as_deref() {
-        None => true,
-        Some("text") => table.columns.get(&column.name).is_some_and(|c| c.kind == "character varying"),
-        Some(_) => false,
+    let itself = match (column.cast.as_deref(), column.function.as_deref()) {
+        (None, None) => true,
+        (None, Some(function)) => IMMUTABLE.contains(&function),
+        (Some("text"), None) => {
+            table.columns.get(&column.name).is_some_and(|c| c.kind == "character varying")
+        }
+        (Some(_), _) => false,
     };
-    itself && condition.comparison != Comparison::Other
+    itself
+        && (is_equality(condition) || matches!(condition.comparison, Comparison::Less | Comparison::Greater))
 }
 
 /// Share of the rows that pass, as the planner sees it.
@@ -274,7 +386,7 @@ pub(crate) fn share(condition: &Condition, table: &Table) -> f64 {
         Comparison::Equal => one,
         Comparison::AnyOf => (one * list_length(condition)).min(1.0),
         Comparison::Less | Comparison::Greater => OPEN_RANGE,
-        Comparison::Other => 1.0,
+        _ => predicate(condition).map_or(1.0, |p| p.share(table)),
     }
 }
 
@@ -296,10 +408,17 @@ fn list_length(condition: &Condition) -> f64 {
 /// not compared, as an index is read both ways.
 fn exists(table: &Table, candidate: &Candidate) -> bool {
     let keys = &candidate.index.keys;
+    let same = |index: &crate::catalog::Index, (place, key): (usize, &Key)| match &key.function {
+        None => index.columns[place] == key.name,
+        // The server prints a cast that it added itself.
+        Some(function) => [format!("{function}({})", key.name), format!("{function}(({})::", key.name)]
+            .iter()
+            .any(|text| index.columns[place].is_empty() && index.definition.contains(text)),
+    };
     table.indexes.iter().filter(|i| i.usable && i.columns.len() >= keys.len()).any(|index| {
+        let same_order = keys.iter().enumerate().all(|key| same(index, key));
         let leading = &index.columns[..keys.len()];
-        let same_order = leading.iter().zip(keys).all(|(have, want)| *have == want.name);
-        let same_set = keys.iter().all(|k| leading.contains(&k.name));
+        let same_set = keys.iter().all(|k| k.function.is_none() && leading.contains(&k.name));
         same_order || same_set && !candidate.ordered
     })
 }

@@ -1,16 +1,13 @@
 //! Asks for a statement's generic plan without executing it: `PREPARE` and `EXPLAIN EXECUTE` in a read-only transaction
 //! with time limits. Statement texts go through the extended protocol, which refuses more than one statement.
 
-use crate::connect::format_error;
+use crate::connect::{format_error, look};
 use crate::repair;
 use crate::tokens::without_values;
 use model::PlanNode;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_postgres::{Client, Error, Transaction};
-
-/// For each transaction that looks at a statement.
-pub(crate) const LIMITS: &str = "SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '200ms'";
 
 /// A text is mended at most so many times.
 const MAX_REPAIRS: usize = 5;
@@ -19,7 +16,7 @@ const MAX_REPAIRS: usize = 5;
 static PREPARED: AtomicU64 = AtomicU64::new(0);
 
 /// A plan, and the text that could be prepared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Explained {
     pub(crate) text: String,
     pub(crate) parameters: usize,
@@ -129,10 +126,8 @@ pub(crate) async fn explain(client: &mut Client, raw: &str) -> Result<Explained,
 
 async fn attempt(client: &mut Client, text: &str) -> Result<(Node, usize), Error> {
     let name = format!("trimtab_{}", PREPARED.fetch_add(1, Ordering::Relaxed));
-    // Dropped on the way out, it rolls back, also if this look is cut off.
-    let transaction = client.build_transaction().read_only(true).start().await?;
-    transaction.batch_execute(LIMITS).await?;
-    transaction.batch_execute("SET LOCAL plan_cache_mode = force_generic_plan").await?;
+    let transaction = look(client).await?;
+    transaction.batch_execute("SET LOCAL /* trimtab_look */ plan_cache_mode = force_generic_plan").await?;
     transaction.execute(&format!("PREPARE {name} AS {text}"), &[]).await?;
     let planned = plan_of(&transaction, &name).await;
     drop(transaction);
@@ -142,8 +137,7 @@ async fn attempt(client: &mut Client, text: &str) -> Result<(Node, usize), Error
 }
 
 async fn plan_of(transaction: &Transaction<'_>, name: &str) -> Result<(Node, usize), Error> {
-    let count =
-        "SELECT coalesce(cardinality(parameter_types), 0) FROM pg_prepared_statements WHERE name = $1";
+    let count = "SELECT /* trimtab_look */ coalesce(cardinality(parameter_types), 0) FROM pg_prepared_statements WHERE name = $1";
     let parameters: i32 = transaction.query_one(count, &[&name]).await?.try_get(0)?;
     let parameters = usize::try_from(parameters).unwrap_or(0);
     let nulls = vec!["NULL"; parameters].join(", ");

@@ -10,6 +10,8 @@ pub(crate) struct Column {
     pub(crate) name: String,
     /// The type that it is cast to before it is compared.
     pub(crate) cast: Option<String>,
+    /// The function of one argument that is applied to it: `lower`.
+    pub(crate) function: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,11 @@ pub(crate) enum Comparison {
     AnyOf,
     Less,
     Greater,
+    IsNull,
+    IsNotNull,
+    /// A boolean column by itself.
+    IsTrue,
+    IsFalse,
     /// Any other operator: no btree lookup.
     Other,
 }
@@ -73,7 +80,7 @@ pub(crate) fn sort_key(text: &str) -> Option<SortKey> {
     let end = end.unwrap_or(all.len());
     let order = words(end);
     let known = ["", "DESC", "DESC NULLS LAST", "NULLS FIRST"].contains(&order.as_str());
-    let column = column(&all[..end]).filter(|c| c.cast.is_none())?;
+    let column = column(&all[..end]).filter(|c| c.cast.is_none() && c.function.is_none())?;
     known.then_some(SortKey { column, order })
 }
 
@@ -125,7 +132,7 @@ fn comparison(part: &[Token<'_>]) -> Option<Condition> {
     let depths = depths(part);
     let mut operators = (0..part.len())
         .filter(|&at| depths[at] == 0 && part[at].kind == Kind::Operator && !part[at].is("::"));
-    let at = operators.next()?;
+    let Some(at) = operators.next() else { return state(part) };
     if operators.next().is_some() {
         return None;
     }
@@ -153,6 +160,26 @@ fn comparison(part: &[Token<'_>]) -> Option<Condition> {
     Some(Condition { column: column(right)?, comparison: mirrored, operand: operand(left)? })
 }
 
+/// A condition without an operator: `a IS NULL`, `NOT a`, `a`.
+fn state(part: &[Token<'_>]) -> Option<Condition> {
+    let is = |words: &[&str]| {
+        let from = part.len().checked_sub(words.len())?;
+        part[from..].iter().zip(words).all(|(t, w)| t.is_word(w)).then_some(&part[..from])
+    };
+    let (part, comparison) = if let Some(rest) = is(&["is", "not", "null"]) {
+        (rest, Comparison::IsNotNull)
+    } else if let Some(rest) = is(&["is", "null"]) {
+        (rest, Comparison::IsNull)
+    } else {
+        match part {
+            [not, rest @ ..] if not.is_word("not") => (rest, Comparison::IsFalse),
+            _ => (part, Comparison::IsTrue),
+        }
+    };
+    let column = column(part).filter(|c| c.cast.is_none() && c.function.is_none())?;
+    Some(Condition { column, comparison, operand: Operand::Computed })
+}
+
 /// The expression before a cast, and the cast's type.
 fn uncast<'s, 'a>(part: &'s [Token<'a>]) -> (&'s [Token<'a>], Option<String>) {
     let part = unwrapped(part);
@@ -168,9 +195,18 @@ fn uncast<'s, 'a>(part: &'s [Token<'a>]) -> (&'s [Token<'a>], Option<String>) {
 
 fn column(part: &[Token<'_>]) -> Option<Column> {
     let (part, cast) = uncast(part);
-    let [alias, dot, name] = part else { return None };
-    let plain = dot.is(".");
-    plain.then_some(Column { alias: alias.name()?, name: name.name()?, cast })
+    match part {
+        [alias, dot, name] if dot.is(".") => {
+            Some(Column { alias: alias.name()?, name: name.name()?, cast, function: None })
+        }
+        [function, open, inner @ .., close] if open.is("(") && close.is(")") => {
+            let plain = |c: &Column| c.function.is_none() && c.cast.as_deref().is_none_or(|k| k == "text");
+            let inner = column(inner).filter(plain)?;
+            let function = Some(function.name().filter(|_| function.kind == Kind::Word)?);
+            Some(Column { cast, function, ..inner })
+        }
+        _ => None,
+    }
 }
 
 /// `None` for what holds a column without being one.
@@ -199,6 +235,7 @@ mod tests {
     use super::{Condition, Operand, conditions, sort_key};
 
     fn shown(condition: &Condition) -> String {
+        let function = condition.column.function.as_ref().map(|f| format!("{f} of ")).unwrap_or_default();
         let cast = condition.column.cast.as_ref().map(|c| format!("::{c}")).unwrap_or_default();
         let operand = match &condition.operand {
             Operand::Parameters(numbers) => format!("{numbers:?}"),
@@ -206,7 +243,7 @@ mod tests {
             Operand::Computed => "computed".to_owned(),
         };
         let column = &condition.column;
-        format!("{}.{}{cast} {:?} {operand}", column.alias, column.name, condition.comparison)
+        format!("{function}{}.{}{cast} {:?} {operand}", column.alias, column.name, condition.comparison)
     }
 
     #[track_caller]
@@ -245,13 +282,28 @@ mod tests {
     #[test]
     fn what_is_no_lookup_is_passed_over() {
         check("((t.a = $1) OR (t.b = $2))", &[]);
-        check("(lower(t.email) = $1)", &[]);
+        check("(lower(t.email, t.b) = $1)", &[]);
+        check("(lower((t.a || t.b)) = $1)", &[]);
         check("(t.a = (t.b + 1))", &[]);
-        check("(NOT t.done)", &[]);
-        check("(t.a IS NULL)", &[]);
+        check("(lower(t.a) IS NULL)", &[]);
         check("", &[]);
         check("((((", &[]);
         check(") AND (", &[]);
+    }
+
+    #[test]
+    fn functions_and_states_are_read() {
+        check("(lower(t.email) = $1)", &["lower of t.email Equal [1]"]);
+        check("(lower((t.email)::text) = ($1)::text)", &["lower of t.email Equal [1]"]);
+        check(
+            "((t.deleted_at IS NULL) AND (t.sent_at IS NOT NULL) AND t.paid AND (NOT t.done))",
+            &[
+                "t.deleted_at IsNull computed",
+                "t.sent_at IsNotNull computed",
+                "t.paid IsTrue computed",
+                "t.done IsFalse computed",
+            ],
+        );
     }
 
     #[test]

@@ -3,11 +3,13 @@
 
 use crate::candidates::{scans, written_columns};
 use crate::catalog::{self, Costs, Table, TableName};
-use crate::connect::Database;
+use crate::connect::{Database, look};
 use crate::explain::{Explained, explain, reason};
 use crate::index::NewIndex;
+use crate::jointly;
 use crate::repair;
 use crate::tokens::tokens;
+use crate::values::{Observed, typical};
 use crate::what_if::{self, Case};
 use model::{Gap, Plan, Statement, sql};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,20 +39,26 @@ pub struct PlanOptions {
 
 impl Database {
     /// Plans of the statements that took most time, in the order of their total time, each with the indexes that would
-    /// lower its cost by a fifth or more. Only looks, unless `may_build`; nothing stays in any case. What could not be
+    /// lower its cost by a fifth or more: as few as serve all of them together. Only looks, unless `may_build`; nothing stays in any case. What could not be
     /// seen is a gap.
     pub async fn plans(&self, statements: &[Statement], options: &PlanOptions) -> (Vec<Plan>, Vec<Gap>) {
         let mut client = self.client.lock().await;
         let mut gaps = Vec::new();
         let cases = explained(&mut client, &chosen(statements, options.most), &mut gaps).await;
-        let mut study = Study { cases, tables: BTreeMap::new(), costs: Costs::default(), gaps };
+        let mut study = Study { cases, gaps, ..Study::default() };
         if let Err(error) = study.read_tables(&mut client).await {
+            study.lost(&error);
+        }
+        study.read_writes(&self.memory());
+        study.observe();
+        if let Err(error) = study.read_values(&mut client).await {
             study.lost(&error);
         }
         let indexes = study.estimate(statements);
         if let Err(error) = study.ask_planner(&mut client, &indexes).await {
             study.lost(&error);
         }
+        study.chosen = jointly::chosen(&study.cases);
         if options.may_build {
             study.build(&mut client).await;
         }
@@ -112,7 +120,7 @@ async fn explained<'s>(client: &mut Client, chosen: &[&'s Statement], gaps: &mut
         match explain(client, text).await {
             Ok(explained) => {
                 let reads_only = reads_only(&explained);
-                cases.push(Case { statement, explained, reads_only, trials: BTreeMap::new() });
+                cases.push(Case { explained, reads_only, ..Case::new(statement) });
             }
             Err(reason) => failed.push((statement, reason)),
         }
@@ -137,12 +145,27 @@ fn reads_only(explained: &Explained) -> bool {
     !explained.root.walk().iter().any(|n| n.kind == "ModifyTable" || n.kind == "LockRows")
 }
 
+#[derive(Default)]
 struct Study<'s> {
     cases: Vec<Case<'s>>,
     tables: BTreeMap<TableName, Table>,
     costs: Costs,
+    chosen: BTreeSet<NewIndex>,
     gaps: Vec<Gap>,
 }
+
+/// Nodes through which a scan's rows pass as they are.
+const PASSING: [&str; 9] = [
+    "Seq Scan",
+    "Index Scan",
+    "Index Only Scan",
+    "Bitmap Heap Scan",
+    "Bitmap Index Scan",
+    "Sort",
+    "Gather",
+    "Gather Merge",
+    "ModifyTable",
+];
 
 impl Study<'_> {
     fn lost(&mut self, error: &Error) {
@@ -163,9 +186,54 @@ impl Study<'_> {
             .map(|n| (n.schema.clone(), n.relation.clone()))
             .collect();
         for name in names {
-            if let Some(table) = catalog::table(client, &name).await? {
+            if let Some(mut table) = catalog::table(client, &name).await? {
+                let compared = self.compared(&name);
+                if table.lacks_statistics(&compared) {
+                    catalog::sample(client, &name, &mut table, &compared).await?;
+                }
                 self.tables.insert(name, table);
             }
+        }
+        Ok(())
+    }
+
+    /// Columns that a scan of the table compares.
+    fn compared(&self, table: &TableName) -> BTreeSet<String> {
+        let all = self.cases.iter().flat_map(|c| scans(&c.explained.root));
+        let of_it = all.filter(|s| s.table == *table);
+        of_it.flat_map(|s| s.conditions).map(|c| c.column.name).collect()
+    }
+
+    /// Writes between the last two snapshots, else since the server counts.
+    fn read_writes(&mut self, memory: &crate::snapshot::Memory) {
+        for table in self.tables.values_mut() {
+            if let Some(writes) = memory.writes_per_second(table.oid) {
+                table.writes = writes;
+            }
+        }
+    }
+
+    /// What share of a table a call was seen to find: where its rows are neither grouped nor cut.
+    fn observe(&mut self) {
+        for case in &mut self.cases {
+            let nodes = case.explained.root.walk();
+            let scan = nodes.iter().find(|n| !n.relation.is_empty() && n.kind != "ModifyTable");
+            let passing = nodes.iter().all(|n| PASSING.contains(&n.kind.as_str()));
+            let table = scan.and_then(|n| self.tables.get(&(n.schema.clone(), n.relation.clone())));
+            if let Some(table) = table.filter(|t| passing && t.rows > 0.0 && case.statement.rows > 0) {
+                let per_call = case.statement.rows as f64 / case.statement.calls.max(1) as f64;
+                let share = (per_call / table.rows).min(1.0);
+                case.observed = Some(Observed { rows: per_call, share });
+            }
+        }
+    }
+
+    async fn read_values(&mut self, client: &mut Client) -> Result<(), Error> {
+        for case in &mut self.cases {
+            let transaction = look(client).await?;
+            // A column whose statistics cannot be read leaves the statement without values.
+            case.values =
+                typical(&transaction, &case.explained, &self.tables, case.observed).await.unwrap_or_default();
         }
         Ok(())
     }
@@ -180,10 +248,10 @@ impl Study<'_> {
             for scan in scans(&root) {
                 let Some(table) = self.tables.get(&scan.table) else { continue };
                 let kept_out = written_often(&written, &table.name, case.statement);
-                for candidate in scan.candidates(table, &kept_out) {
+                for candidate in scan.candidates(table, &kept_out, case.observed.map(|o| o.share)) {
                     what_if::estimated(case, &scan, &candidate, table, &self.costs);
                     indexes.insert(candidate.index);
-                    if table.stale_share > MAX_STALE_SHARE {
+                    if table.stale_share > MAX_STALE_SHARE || table.sampled {
                         stale.insert(table.name.clone());
                     }
                 }
@@ -193,7 +261,10 @@ impl Study<'_> {
             let names: Vec<String> = stale.into_iter().collect();
             self.gaps.push(Gap::new(
                 SIGNAL,
-                format!("the planner's statistics are stale for {}: costs may mislead", names.join(", ")),
+                format!(
+                    "the planner's statistics are stale or missing for {}: costs may mislead",
+                    names.join(", ")
+                ),
                 "run ANALYZE on them and measure again",
             ));
         }
@@ -204,6 +275,10 @@ impl Study<'_> {
         if indexes.is_empty() {
             return Ok(());
         }
+        // A planner without statistics takes every value for one in two hundred: our own sample knows better.
+        let sampled = |i: &&NewIndex| self.tables.get(&i.table).is_some_and(|t| t.sampled);
+        let indexes: Vec<NewIndex> = indexes.iter().filter(|i| !sampled(i)).cloned().collect();
+        let indexes = indexes.as_slice();
         match what_if::hypopg(client).await {
             Some(schema) => what_if::hypothetical(client, &schema, &mut self.cases, indexes).await,
             None => Ok(()),
@@ -211,7 +286,7 @@ impl Study<'_> {
     }
 
     async fn build(&mut self, client: &mut Client) {
-        let left_out = what_if::executed(client, &mut self.cases, &self.tables).await;
+        let left_out = what_if::executed(client, &mut self.cases, &self.tables, &self.chosen).await;
         if let Some(reason) = left_out.reason {
             self.gaps.push(Gap::new(
                 SIGNAL,
@@ -228,13 +303,13 @@ impl Study<'_> {
     fn finish(self) -> (Vec<Plan>, Vec<Gap>) {
         let tables = |case: &Case<'_>| {
             let touched = self.tables.iter().filter(|(name, _)| case.touches(name));
-            touched.map(|(_, table)| table.figures(0.0)).collect()
+            touched.map(|(_, table)| table.figures()).collect()
         };
         let plan = |case: &Case<'_>| Plan {
             statement: case.statement.text.clone(),
             root: case.explained.root.model(),
             tables: tables(case),
-            what_ifs: case.what_ifs(),
+            what_ifs: case.what_ifs(&self.chosen),
         };
         (self.cases.iter().map(plan).collect(), self.gaps)
     }

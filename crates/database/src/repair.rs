@@ -21,6 +21,16 @@ pub(crate) fn executable(raw: &str) -> String {
             edits.push((word.at, value.end(), format!("{}::{}", value.text, word.text)));
         }
     }
+    for long in all.windows(5) {
+        let [word, with, time, zone, value] = long else { continue };
+        let zoned =
+            (with.is_word("with") || with.is_word("without")) && time.is_word("time") && zone.is_word("zone");
+        let kind = ["timestamp", "time"].into_iter().find(|t| word.is_word(t));
+        if let Some(kind) = kind.filter(|_| zoned && value.kind == Kind::Parameter) {
+            let suffix = if with.is_word("with") { "tz" } else { "" };
+            edits.push((word.at, value.end(), format!("{}::{kind}{suffix}", value.text)));
+        }
+    }
     for call in all.windows(4) {
         let [name, open, value, from] = call else { continue };
         if name.is_word("extract") && open.is("(") && value.kind == Kind::Parameter && from.is_word("from") {
@@ -59,8 +69,13 @@ pub(crate) fn repaired(text: &str, code: &str, message: &str) -> Option<String> 
         tokens.iter().map(|t| (t.at, t.end(), new(t))).collect()
     };
     let edits = match code {
-        // Not in GROUP BY: the same literal on both sides.
-        "42803" => replace(parameters_of(&all, &["date_trunc", "date_part"]), &|_| "'day'".to_owned()),
+        // Not in GROUP BY: the same literal on both sides, or the same parameter.
+        "42803" => {
+            let parts = parameters_of(&all, &["date_trunc", "date_part"]);
+            if parts.is_empty() { grouped_alike(&all) } else { replace(parts, &|_| "'day'".to_owned()) }
+        }
+        // A role that may only read: what would be written is searched for all the same.
+        "42501" => return searching(text, &all).map(|text| renumbered(&text)),
         // The function is not unique.
         "42725" => replace(parameters_of(&all, &["generate_series"]), &|t| format!("{}::integer", t.text)),
         // Could not determine data type of parameter $n.
@@ -72,6 +87,84 @@ pub(crate) fn repaired(text: &str, code: &str, message: &str) -> Option<String> 
         _ => Vec::new(),
     };
     (!edits.is_empty()).then(|| renumbered(&edited(text, edits)))
+}
+
+/// Gives the expressions of GROUP BY and ORDER BY the parameters of the same expressions before them.
+fn grouped_alike(all: &[Token<'_>]) -> Vec<Edit> {
+    let Some(from) = all.windows(2).position(|w| w[0].is_word("group") && w[1].is_word("by")) else {
+        return Vec::new();
+    };
+    // The view leaves literals of GROUP BY as they are.
+    let value = |t: &Token<'_>| matches!(t.kind, Kind::Parameter | Kind::Literal);
+    let like = |a: &Token<'_>, b: &Token<'_>| value(a) && value(b) || a.kind == b.kind && a.text == b.text;
+    let depths = depths(all);
+    let border = |at: usize| {
+        let word = ["by", "having", "order", "limit", "window"].iter().any(|w| all[at].is_word(w));
+        depths[at] == 0 && (all[at].is(",") || word)
+    };
+    let mut edits = Vec::new();
+    let mut start = from + 1;
+    for end in (from + 1..=all.len()).filter(|at| *at == all.len() || border(*at)) {
+        let part = &all[start..end];
+        let has = part.iter().any(value);
+        let before = || all[..from].windows(part.len()).find(|w| w.iter().zip(part).all(|(a, b)| like(a, b)));
+        if let Some(same) = if has { before() } else { None } {
+            let pairs = part.iter().zip(same).filter(|(t, _)| value(t));
+            edits.extend(pairs.map(|(t, first)| (t.at, t.end(), first.text.to_owned())));
+        }
+        start = end + 1;
+    }
+    edits
+}
+
+/// The search that an UPDATE or DELETE makes, or a SELECT without its row locks; `None` for anything else.
+fn searching(text: &str, all: &[Token<'_>]) -> Option<String> {
+    let depths = depths(all);
+    let outside = |word: &str| (0..all.len()).find(|at| depths[*at] == 0 && all[*at].is_word(word));
+    let part = |from: usize, to: Option<usize>| {
+        let end = to.map_or(text.len(), |to| all[to].at);
+        text.get(all.get(from)?.at..end).map(str::trim)
+    };
+    let end = outside("returning");
+    let first = all.first()?;
+    if first.is_word("select") {
+        let lock = outside("for").filter(|at| all.get(at + 1).is_some_and(|t| t.kind == Kind::Word))?;
+        return part(0, Some(lock)).map(str::to_owned);
+    }
+    let (target, after, more) = if first.is_word("update") {
+        (1, outside("set")?, outside("from"))
+    } else if first.is_word("delete") {
+        let after = outside("using").or(outside("where")).or(end).unwrap_or(all.len());
+        (2, after, outside("using"))
+    } else {
+        return None;
+    };
+    let to = (after < all.len()).then_some(after);
+    let mut search = format!("SELECT * FROM {}", part(target, to)?);
+    let condition = outside("where");
+    if let Some(more) = more {
+        search.push_str(&format!(", {}", part(more + 1, condition.or(end))?));
+    }
+    if let Some(condition) = condition {
+        search.push_str(&format!(" {}", part(condition, end)?));
+    }
+    Some(search)
+}
+
+/// Depth of brackets at each token.
+fn depths(all: &[Token<'_>]) -> Vec<usize> {
+    let mut depth = 0_usize;
+    let of = |t: &Token<'_>| {
+        if t.is(")") {
+            depth = depth.saturating_sub(1);
+        }
+        let here = depth;
+        if t.is("(") {
+            depth += 1;
+        }
+        here
+    };
+    all.iter().map(of).collect()
 }
 
 /// The parameters directly within the brackets of calls to these functions.
@@ -107,6 +200,31 @@ mod tests {
     }
 
     #[test]
+    fn long_names_of_types_become_casts() {
+        let text = "SELECT 1 FROM t WHERE at > timestamp with time zone $1 AND b < time without time zone $2";
+        assert_eq!(executable(text), "SELECT 1 FROM t WHERE at > $1::timestamptz AND b < $2::time");
+    }
+
+    #[test]
+    fn what_may_not_be_written_is_searched_for() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(repaired(text, "42501", "permission denied").as_deref(), expected, "{text}");
+        };
+        check(
+            "UPDATE orders AS o SET a = $1, b = (SELECT 1 FROM x WHERE y = $2) WHERE o.id = $3 RETURNING *",
+            Some("SELECT * FROM orders AS o WHERE o.id = $1"),
+        );
+        check("UPDATE t SET a = s.a FROM s WHERE s.id = t.id", Some("SELECT * FROM t, s WHERE s.id = t.id"));
+        check("DELETE FROM t WHERE a = $1", Some("SELECT * FROM t WHERE a = $1"));
+        check("DELETE FROM t USING s WHERE a = $1", Some("SELECT * FROM t, s WHERE a = $1"));
+        check("DELETE FROM t", Some("SELECT * FROM t"));
+        check("SELECT 1 FROM t WHERE a = $1 FOR NO KEY UPDATE", Some("SELECT 1 FROM t WHERE a = $1"));
+        check("SELECT 1 FROM t", None);
+        check("UPDATE t", None);
+        check("", None);
+    }
+
+    #[test]
     fn extract_gets_a_field_and_the_rest_is_renumbered() {
         assert_eq!(
             executable("SELECT extract($1 from at) FROM t WHERE a = $2"),
@@ -127,6 +245,13 @@ mod tests {
             repaired(grouped, "42803", "").unwrap(),
             "SELECT date_trunc('day', at), count(*) FROM t WHERE a = $1 GROUP BY date_trunc('day', at)"
         );
+        let zoned = "SELECT (at AT TIME ZONE $1)::date, max(b) FROM t WHERE a < $2 GROUP BY (at AT TIME ZONE $3)::date";
+        assert_eq!(
+            repaired(zoned, "42803", "").unwrap(),
+            "SELECT (at AT TIME ZONE $1)::date, max(b) FROM t WHERE a < $2 GROUP BY (at AT TIME ZONE $1)::date"
+        );
+        let half = "SELECT at + $1, max(b) FROM t GROUP BY at + '1 day'";
+        assert_eq!(repaired(half, "42803", "").unwrap(), "SELECT at + $1, max(b) FROM t GROUP BY at + $1");
         assert_eq!(
             repaired("SELECT generate_series($1, $2)", "42725", "").unwrap(),
             "SELECT generate_series($1::integer, $2::integer)"

@@ -1,146 +1,396 @@
-//! Snapshots of `pg_stat_statements` and their difference. Nothing is ever reset: other tools read the same counters.
+//! Snapshots of `pg_stat_statements` and of the tables' counters, and their difference. Nothing is ever reset: other
+//! tools read the same counters.
 
-use crate::connect::{Database, format_error};
+use crate::connect::{BEGIN_LOOK, Database, format_error, look};
 use anyhow::{Result, anyhow};
 use model::{Gap, Statement, sql};
 use std::collections::BTreeMap;
-use tokio_postgres::Row;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Error, Row, Transaction};
 
+const SIGNAL: &str = "statements";
 /// Statements beyond this are not read: the server's own limit is 5,000 by default.
 const MAX_STATEMENTS: i64 = 20_000;
+/// What the server shows instead of the text of another role's statement.
+const HIDDEN: &str = "<insufficient privilege>";
 
-const FIGURES: &str = "
-SELECT s.query, s.calls, s.total_exec_time, s.rows, s.shared_blks_hit, s.shared_blks_read,
-       s.temp_blks_written, s.wal_bytes::bigint
-  FROM pg_stat_statements(true) s
-  JOIN pg_database d ON d.oid = s.dbid
- WHERE d.datname = current_database() AND s.toplevel
-   AND s.query NOT LIKE '%pg_stat_statements%' AND s.query NOT LIKE '%trimtab_%'
- ORDER BY s.total_exec_time DESC LIMIT $1";
+/// Role and query id.
+type Id = (u32, i64);
 
 /// The counters at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    statements: BTreeMap<String, Statement>,
+    entries: BTreeMap<Id, Entry>,
     /// Changes when somebody resets the counters or the server has to forget statements.
     epoch: String,
+    /// The server's start: counters do not go on over it.
+    started: String,
     /// Statements whose text the role may not see.
     hidden: u64,
-    gap: Option<Gap>,
+    /// There were more statements than are read.
+    cut: bool,
+    gaps: Vec<Gap>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    text: Arc<str>,
+    total_ms: f64,
+    /// calls, rows, blocks hit, blocks read, temporary blocks written, WAL bytes.
+    counts: [i64; 6],
+}
+
+/// What a connection remembers from look to look.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Normalised texts: they are asked for once.
+    texts: BTreeMap<Id, Arc<str>>,
+    writes: Option<Counted>,
+    writes_before: Option<Counted>,
+}
+
+/// Rows written to each table up to a moment.
+#[derive(Debug)]
+struct Counted {
+    at: Instant,
+    tables: BTreeMap<u32, Writes>,
+}
+
+/// Rows written to a table: since the statistics began, or per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Writes {
+    pub(crate) inserted: f64,
+    pub(crate) updated: f64,
+    pub(crate) deleted: f64,
+    /// Updates that touched no index.
+    pub(crate) hot_updated: f64,
+}
+
+impl Writes {
+    pub(crate) fn all(&self) -> f64 {
+        self.inserted + self.updated + self.deleted
+    }
+}
+
+impl Memory {
+    /// Writes per second to a table between the last two snapshots; `None` where there were not two.
+    pub(crate) fn writes_per_second(&self, table: u32) -> Option<Writes> {
+        let (before, after) = (self.writes_before.as_ref()?, self.writes.as_ref()?);
+        let seconds = after.at.duration_since(before.at).as_secs_f64();
+        let zero = Writes::default();
+        let (then, now) =
+            (before.tables.get(&table).unwrap_or(&zero), after.tables.get(&table).unwrap_or(&zero));
+        let rate = |now: f64, then: f64| (now - then).max(0.0) / seconds;
+        (seconds > 0.0).then(|| Writes {
+            inserted: rate(now.inserted, then.inserted),
+            updated: rate(now.updated, then.updated),
+            deleted: rate(now.deleted, then.deleted),
+            hot_updated: rate(now.hot_updated, then.hot_updated),
+        })
+    }
 }
 
 impl Database {
-    /// Reads the counters. What keeps them from being read is a gap in the snapshot.
+    /// Reads the counters, in a read-only transaction. What keeps them from being read is a gap in the snapshot.
     ///
     /// # Errors
     /// The connection is gone.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let client = self.client.lock().await;
+        let mut client = self.client.lock().await;
         if client.is_closed() {
             return Err(anyhow!("the connection to {} is gone", self.shown_url()));
         }
-        let epoch = match client
-            .query_opt("SELECT stats_reset::text || ' ' || dealloc::text FROM pg_stat_statements_info", &[])
-            .await
-        {
-            Ok(row) => row.and_then(|r| r.try_get::<_, String>(0).ok()).unwrap_or_default(),
-            Err(error) => {
-                return Ok(Snapshot { gap: Some(unreadable(&format_error(&error))), ..Snapshot::default() });
-            }
-        };
-        match client.query(FIGURES, &[&MAX_STATEMENTS]).await {
-            Ok(rows) => Ok(collect(&rows, epoch)),
-            Err(error) => {
-                Ok(Snapshot { gap: Some(unreadable(&format_error(&error))), ..Snapshot::default() })
-            }
+        let mut snapshot = Snapshot::default();
+        let mut memory = std::mem::take(&mut *self.memory());
+        let read = async {
+            let transaction = look(&mut client).await?;
+            read(&transaction, &mut snapshot, &mut memory).await
         }
+        .await;
+        *self.memory() = memory;
+        match read {
+            Ok(()) => {}
+            Err(error) if client.is_closed() => {
+                return Err(anyhow!(
+                    "the connection to {} broke: {}",
+                    self.shown_url(),
+                    format_error(&error)
+                ));
+            }
+            Err(error) => snapshot.gaps.push(unreadable(&error)),
+        }
+        Ok(snapshot)
+    }
+
+    pub(crate) fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-fn collect(rows: &[Row], epoch: String) -> Snapshot {
-    let mut snapshot = Snapshot { epoch, ..Snapshot::default() };
-    for row in rows {
-        let text: String = row.try_get(0).unwrap_or_default();
-        if text.contains("<insufficient privilege>") {
-            snapshot.hidden += 1;
-            continue;
-        }
-        // One statement has several ids (by the types of its parameters): the text is its identity.
-        let text = sql::normalise(&text);
-        let sum = snapshot.statements.entry(text.clone()).or_insert_with(|| Statement {
-            text,
-            system: "postgresql".to_owned(),
-            ..Statement::default()
-        });
-        let count = |column: usize| u64::try_from(row.try_get::<_, i64>(column).unwrap_or(0)).unwrap_or(0);
-        sum.calls += count(1);
-        sum.total_ms += row.try_get::<_, f64>(2).unwrap_or(0.0);
-        sum.rows += count(3);
-        sum.blocks_hit += count(4);
-        sum.blocks_read += count(5);
-        sum.temp_blocks += count(6);
-        sum.wal_bytes += count(7);
+/// Where `pg_stat_statements` is, which version, whether it counts, and who asks.
+struct Extension {
+    /// Quoted.
+    schema: String,
+    version: (u32, u32),
+}
+
+const EXTENSION: &str = "
+SELECT /* trimtab_look */ quote_ident(n.nspname), e.extversion, quote_ident(current_user),
+       coalesce(current_setting('pg_stat_statements.track', true), ''), pg_postmaster_start_time()::text
+  FROM (VALUES (1)) AS one LEFT JOIN pg_extension e ON e.extname = 'pg_stat_statements'
+  LEFT JOIN pg_namespace n ON n.oid = e.extnamespace";
+
+const WRITES: &str = "
+SELECT /* trimtab_look */ relid, n_tup_ins::float8, n_tup_upd::float8, n_tup_del::float8, n_tup_hot_upd::float8
+  FROM pg_stat_user_tables";
+
+async fn read(
+    transaction: &Transaction<'_>,
+    snapshot: &mut Snapshot,
+    memory: &mut Memory,
+) -> Result<(), Error> {
+    let row = transaction.query_one(EXTENSION, &[]).await?;
+    let user: String = row.try_get(2)?;
+    let track: String = row.try_get(3)?;
+    snapshot.started = row.try_get(4)?;
+    let tables = transaction.query(WRITES, &[]).await?.iter().map(written).collect();
+    memory.writes_before = memory.writes.replace(Counted { at: Instant::now(), tables });
+    let Some(schema) = row.try_get::<_, Option<String>>(0)? else {
+        snapshot.gaps.push(missing_extension());
+        return Ok(());
+    };
+    let version: String = row.try_get(1)?;
+    let extension = Extension { schema, version: major_minor(&version) };
+    if extension.version < (1, 8) {
+        let hint = "ALTER EXTENSION pg_stat_statements UPDATE (PostgreSQL 13 or later)";
+        snapshot.gaps.push(Gap::new(SIGNAL, format!("pg_stat_statements {version} is older than 1.8"), hint));
+        return Ok(());
     }
-    snapshot
+    if track == "none" {
+        let hint = "ALTER SYSTEM SET pg_stat_statements.track = 'top'; SELECT pg_reload_conf();";
+        snapshot.gaps.push(Gap::new(SIGNAL, "pg_stat_statements.track is none: nothing is counted", hint));
+    }
+    read_statements(transaction, &extension, snapshot, memory).await?;
+    if snapshot.hidden > 0 {
+        snapshot.gaps.push(Gap::new(
+            SIGNAL,
+            format!("{} statements of other roles are hidden from this one", snapshot.hidden),
+            format!("GRANT pg_read_all_stats TO {user};"),
+        ));
+    }
+    Ok(())
+}
+
+fn written(row: &Row) -> (u32, Writes) {
+    let count = |column: usize| row.try_get(column).unwrap_or(0.0);
+    let writes = Writes { inserted: count(1), updated: count(2), deleted: count(3), hot_updated: count(4) };
+    (row.try_get(0).unwrap_or(0), writes)
+}
+
+fn major_minor(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+async fn read_statements(
+    transaction: &Transaction<'_>,
+    extension: &Extension,
+    snapshot: &mut Snapshot,
+    memory: &mut Memory,
+) -> Result<(), Error> {
+    let Extension { schema, version } = extension;
+    if *version >= (1, 9) {
+        let sql = format!(
+            "SELECT /* trimtab_look */ coalesce(stats_reset::text, '') || ' ' || dealloc::text
+               FROM {schema}.pg_stat_statements_info"
+        );
+        snapshot.epoch = transaction.query_one(&sql, &[]).await?.try_get(0)?;
+    }
+    // The texts lie in a file: they are read only where one is not known yet.
+    let mut rows = transaction.query(&figures(extension, false), &[&MAX_STATEMENTS]).await?;
+    if rows.iter().any(|row| !memory.texts.contains_key(&id(row))) {
+        rows = transaction.query(&figures(extension, true), &[&MAX_STATEMENTS]).await?;
+        memory.texts = rows.iter().map(|row| (id(row), text(row))).collect();
+    }
+    snapshot.cut = i64::try_from(rows.len()).is_ok_and(|n| n >= MAX_STATEMENTS);
+    for row in &rows {
+        let Some(text) = memory.texts.get(&id(row)) else { continue };
+        if &**text == HIDDEN {
+            snapshot.hidden += 1;
+        } else if !text.is_empty() {
+            let counts = std::array::from_fn(|i| row.try_get(4 + i).unwrap_or(0));
+            let entry = Entry { text: Arc::clone(text), total_ms: row.try_get(3).unwrap_or(0.0), counts };
+            snapshot.entries.insert(id(row), entry);
+        }
+    }
+    Ok(())
+}
+
+fn figures(extension: &Extension, with_texts: bool) -> String {
+    let top = if extension.version >= (1, 9) { "AND s.toplevel" } else { "" };
+    format!(
+        "SELECT /* trimtab_look */ s.userid, coalesce(s.queryid, 0), coalesce(s.query, ''), s.total_exec_time,
+                s.calls, s.rows, s.shared_blks_hit, s.shared_blks_read, s.temp_blks_written, s.wal_bytes::bigint
+           FROM {}.pg_stat_statements({with_texts}) s
+          WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) {top}
+          ORDER BY s.total_exec_time DESC LIMIT $1",
+        extension.schema
+    )
+}
+
+fn id(row: &Row) -> Id {
+    (row.try_get(0).unwrap_or(0), row.try_get(1).unwrap_or(0))
+}
+
+/// The identity of a statement; empty for what Trimtab itself asks.
+fn text(row: &Row) -> Arc<str> {
+    // A text in another encoding than the database's cannot be read: it stays out.
+    let raw: &str = row.try_get(2).unwrap_or_default();
+    if raw == HIDDEN {
+        return Arc::from(HIDDEN);
+    }
+    let own = raw.contains("trimtab_") || raw.contains("pg_stat_statements") || raw == BEGIN_LOOK;
+    if own { Arc::from("") } else { Arc::from(sql::normalise(raw)) }
 }
 
 impl Snapshot {
-    /// What happened between two snapshots, by time within the database, and what could not be seen.
+    /// What happened between two snapshots, by time within the database, and what could not be seen. Nothing, and a
+    /// gap that says why, where the counters do not span the window.
     #[must_use]
     pub fn delta(before: &Self, after: &Self) -> (Vec<Statement>, Vec<Gap>) {
-        if let Some(gap) = before.gap.as_ref().or(after.gap.as_ref()) {
-            return (Vec::new(), vec![gap.clone()]);
-        }
-        let mut gaps = Vec::new();
-        if before.epoch != after.epoch {
-            gaps.push(Gap::new(
-                "statements",
-                "pg_stat_statements was reset, or had to forget statements, during the measurement",
-                "raise pg_stat_statements.max, and let nothing reset it while measuring",
-            ));
+        let mut gaps = after.gaps.clone();
+        gaps.extend(before.gaps.iter().filter(|gap| !after.gaps.contains(gap)).cloned());
+        if let Some(gap) = void(before, after) {
+            gaps.push(gap);
             return (Vec::new(), gaps);
         }
-        if after.hidden > 0 {
-            gaps.push(Gap::new(
-                "statements",
-                format!("{} statements of other roles are hidden from this one", after.hidden),
-                "GRANT pg_read_all_stats TO the role that Trimtab connects as",
-            ));
-        }
-        let mut statements: Vec<Statement> = after
-            .statements
-            .values()
-            .filter_map(|now| difference(before.statements.get(&now.text), now))
-            .collect();
-        statements.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms).then_with(|| a.text.cmp(&b.text)));
-        (statements, gaps)
+        (summed(&before.entries, &after.entries), gaps)
+    }
+
+    /// Everything since the counters were reset last, by time within the database, and what could not be seen.
+    #[must_use]
+    pub fn totals(&self) -> (Vec<Statement>, Vec<Gap>) {
+        (summed(&BTreeMap::new(), &self.entries), self.gaps.clone())
     }
 }
 
-fn difference(then: Option<&Statement>, now: &Statement) -> Option<Statement> {
-    let zero = Statement::default();
-    let then = then.unwrap_or(&zero);
-    let calls = now.calls.checked_sub(then.calls).filter(|n| *n > 0)?;
-    Some(Statement {
-        text: now.text.clone(),
-        system: now.system.clone(),
-        calls,
-        total_ms: (now.total_ms - then.total_ms).max(0.0),
-        rows: now.rows.saturating_sub(then.rows),
-        blocks_hit: now.blocks_hit.saturating_sub(then.blocks_hit),
-        blocks_read: now.blocks_read.saturating_sub(then.blocks_read),
-        temp_blocks: now.temp_blocks.saturating_sub(then.temp_blocks),
-        wal_bytes: now.wal_bytes.saturating_sub(then.wal_bytes),
-    })
+fn summed(before: &BTreeMap<Id, Entry>, after: &BTreeMap<Id, Entry>) -> Vec<Statement> {
+    let mut by_text: BTreeMap<&str, Statement> = BTreeMap::new();
+    for (id, now) in after {
+        let then = before.get(id);
+        let [calls, rows, hit, read, temp, wal] = std::array::from_fn(|i| {
+            u64::try_from(now.counts[i] - then.map_or(0, |t| t.counts[i])).unwrap_or(0)
+        });
+        if calls == 0 {
+            continue;
+        }
+        // One statement has several ids (by the types of its parameters): the text is its identity.
+        let sum = by_text.entry(&now.text).or_default();
+        sum.calls += calls;
+        sum.total_ms += (now.total_ms - then.map_or(0.0, |t| t.total_ms)).max(0.0);
+        sum.rows += rows;
+        sum.blocks_hit += hit;
+        sum.blocks_read += read;
+        sum.temp_blocks += temp;
+        sum.wal_bytes += wal;
+    }
+    let named = |(text, sum): (&str, Statement)| Statement {
+        text: text.to_owned(),
+        system: "postgresql".to_owned(),
+        ..sum
+    };
+    let mut statements: Vec<Statement> = by_text.into_iter().map(named).collect();
+    statements.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms).then_with(|| a.text.cmp(&b.text)));
+    statements
 }
 
-fn unreadable(said: &str) -> Gap {
+/// Why the counters do not span the window, if they do not: a restart, a reset of all, of some, or an eviction.
+fn void(before: &Snapshot, after: &Snapshot) -> Option<Gap> {
+    let gap = |reason: &str, hint: &str| Some(Gap::new(SIGNAL, reason, hint));
+    if before.started != after.started {
+        return gap(
+            "the database server was restarted during the measurement",
+            "measure again; if nobody restarted it, see its log",
+        );
+    }
+    let less = |(id, then): (&Id, &Entry)| match after.entries.get(id) {
+        Some(now) => now.counts[0] < then.counts[0],
+        None => !after.cut,
+    };
+    if before.epoch != after.epoch || before.entries.iter().any(less) {
+        return gap(
+            "pg_stat_statements was reset, or had to forget statements, during the measurement",
+            "raise pg_stat_statements.max, and let nothing reset it while measuring",
+        );
+    }
+    None
+}
+
+fn missing_extension() -> Gap {
+    Gap::new(
+        SIGNAL,
+        "the extension pg_stat_statements is not installed in this database",
+        "run CREATE EXTENSION pg_stat_statements in this database (and have it in shared_preload_libraries)",
+    )
+}
+
+fn unreadable(error: &Error) -> Gap {
+    let said = format_error(error);
+    let code = error.code().cloned();
     let hint = if said.contains("shared_preload_libraries") {
         "add pg_stat_statements to shared_preload_libraries and restart the server"
-    } else if said.contains("permission denied") {
-        "GRANT pg_read_all_stats TO the role that Trimtab connects as"
+    } else if code == Some(SqlState::INSUFFICIENT_PRIVILEGE) {
+        "GRANT pg_read_all_stats TO the role that Trimtab connects as, and USAGE on the extension's schema"
+    } else if said.contains("prepared statement") {
+        "connect to the server itself, not through a pooler in transaction mode"
+    } else if code == Some(SqlState::QUERY_CANCELED) || code == Some(SqlState::LOCK_NOT_AVAILABLE) {
+        "the server was too busy to answer: measure again under less load"
     } else {
-        "run CREATE EXTENSION pg_stat_statements in this database (and have it in shared_preload_libraries)"
+        "see the server's log; the rest was measured"
     };
-    Gap::new("statements", format!("pg_stat_statements cannot be read: {said}"), hint)
+    Gap::new(SIGNAL, format!("pg_stat_statements cannot be read: {said}"), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Snapshot};
+    use std::sync::Arc;
+
+    fn snapshot(calls: &[(i64, i64)]) -> Snapshot {
+        let entry = |calls: i64| Entry {
+            text: Arc::from("SELECT $1"),
+            total_ms: calls as f64,
+            counts: [calls, calls, 0, 0, 0, 0],
+        };
+        let entries = calls.iter().map(|(id, calls)| ((10, *id), entry(*calls))).collect();
+        Snapshot { entries, ..Snapshot::default() }
+    }
+
+    #[test]
+    fn ids_of_one_text_are_summed() {
+        let (statements, gaps) = Snapshot::delta(&snapshot(&[(1, 5)]), &snapshot(&[(1, 8), (2, 4)]));
+        assert_eq!(gaps, []);
+        assert_eq!(statements.len(), 1);
+        assert_eq!((statements[0].calls, statements[0].rows), (7, 7));
+    }
+
+    #[test]
+    fn a_statement_that_was_forgotten_voids_the_window() {
+        let before = snapshot(&[(1, 5), (2, 5)]);
+        for after in [snapshot(&[(1, 9)]), snapshot(&[(1, 9), (2, 3)])] {
+            let (statements, gaps) = Snapshot::delta(&before, &after);
+            assert!(statements.is_empty() && gaps.len() == 1, "{gaps:?}");
+        }
+        let after = Snapshot { cut: true, ..snapshot(&[(1, 9)]) };
+        assert_eq!(Snapshot::delta(&before, &after).1, []);
+    }
+
+    #[test]
+    fn a_restart_voids_the_window() {
+        let after = Snapshot { started: "later".to_owned(), ..snapshot(&[(1, 9)]) };
+        let (_, gaps) = Snapshot::delta(&snapshot(&[(1, 5)]), &after);
+        assert!(gaps[0].reason.contains("restarted"), "{gaps:?}");
+    }
 }

@@ -1,10 +1,12 @@
 //! Values for a statement's parameters, drawn from the planner's statistics of the columns that they are compared with,
 //! as often as they occur. They are bound, never written into a text, and go nowhere but back to the server.
 
-use crate::catalog::TableName;
+use crate::catalog::{Table, TableName};
 use crate::explain::{Explained, Node};
 use crate::expression::{Comparison, Operand, conditions};
+use crate::index::quoted;
 use crate::tokens::tokens;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
@@ -57,45 +59,115 @@ impl ToSql for Text {
 /// What a parameter is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Use {
-    Column { table: TableName, column: String, list: bool },
+    Column { table: TableName, column: String, function: Option<String>, asked: Asked },
     Limit,
     Offset,
+    Interval,
 }
 
+/// How a column is compared with a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    One,
+    List,
+    Below,
+    Above,
+}
+
+/// What a call was seen to find in a table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Observed {
+    pub(crate) rows: f64,
+    /// Of the table's rows.
+    pub(crate) share: f64,
+}
+
+/// Spans of time that may be asked for.
+const INTERVALS: [&str; 8] =
+    ["1 minute", "10 minutes", "1 hour", "1 day", "7 days", "30 days", "180 days", "1 year"];
+/// Values taken from a column without statistics.
+const SAMPLED_VALUES: i64 = 30;
+
 const STATISTICS: &str = "
-SELECT most_common_vals::text::text[], most_common_freqs, histogram_bounds::text::text[], null_frac::float8
+SELECT /* trimtab_look */ most_common_vals::text::text[], most_common_freqs, histogram_bounds::text::text[], null_frac::float8
   FROM pg_stats WHERE schemaname = $1 AND tablename = $2 AND attname = $3 AND NOT inherited";
 
 /// Typical values for all parameters, one set per point of the distribution; `None` if one of the parameters is compared
-/// with nothing that we know.
+/// with nothing that we know. Where it was `observed` which share of the table's rows a call finds, values that find
+/// about as many are preferred.
 ///
 /// # Errors
 /// The statistics cannot be read.
 pub(crate) async fn typical(
     transaction: &Transaction<'_>,
     explained: &Explained,
+    tables: &BTreeMap<TableName, Table>,
+    observed: Option<Observed>,
 ) -> Result<Option<Vec<Vec<Text>>>, Error> {
     let uses = uses(explained);
+    let spans = uses.values().any(|u| *u == Use::Interval);
+    // How long a span is asked for shows in nothing but the rows that come.
+    if spans && observed.is_none() {
+        return Ok(None);
+    }
     let mut columns: Vec<Vec<Text>> = Vec::new();
     for number in 1..=explained.parameters {
         let Some(kind) = u32::try_from(number).ok().and_then(|n| uses.get(&n)) else { return Ok(None) };
         let values = match kind {
             Use::Limit => vec![PAGE_ROWS.to_owned(); POINTS.len()],
             Use::Offset => vec!["0".to_owned(); POINTS.len()],
-            Use::Column { table, column, list } => {
-                let Some(distribution) = distribution(transaction, table, column).await? else {
+            Use::Interval => INTERVALS.map(str::to_owned).to_vec(),
+            Use::Column { table, column, function, asked } => {
+                let Some(distribution) = distribution(transaction, table, column, tables).await? else {
                     return Ok(None);
                 };
-                POINTS
-                    .iter()
-                    .map(|p| if *list { list_at(&distribution, *p) } else { at(&distribution, *p) })
-                    .collect()
+                let Some(values) = chosen(&distribution, *asked, observed.map(|o| o.share)) else {
+                    return Ok(None);
+                };
+                match function.as_deref() {
+                    None => values,
+                    Some("lower") => values.iter().map(|v| v.to_lowercase()).collect(),
+                    Some("upper") => values.iter().map(|v| v.to_uppercase()).collect(),
+                    Some(_) => return Ok(None),
+                }
             }
         };
         columns.push(values.into_iter().map(Text).collect());
     }
-    let sets = if columns.is_empty() { 1 } else { POINTS.len() };
-    Ok(Some((0..sets).map(|set| columns.iter().map(|c| c[set].clone()).collect()).collect()))
+    let sets = if columns.is_empty() { 1 } else { columns.iter().map(Vec::len).max().unwrap_or(1) };
+    // A column has fewer points than there are spans: its middle stands for it.
+    let value = |column: &Vec<Text>, set: usize| {
+        let middle = column.get(POINTS.len() / 2);
+        column.get(set).filter(|_| column.len() == sets).or(middle).cloned()
+    };
+    let all: Option<Vec<Vec<Text>>> =
+        (0..sets).map(|set| columns.iter().map(|c| value(c, set)).collect()).collect();
+    match (all, observed.filter(|_| spans)) {
+        (Some(all), Some(observed)) => nearest_in_rows(transaction, explained, all, observed.rows).await,
+        (all, _) => Ok(all),
+    }
+}
+
+/// The set of values for which the planner expects about as many rows as were seen.
+async fn nearest_in_rows(
+    transaction: &Transaction<'_>,
+    explained: &Explained,
+    sets: Vec<Vec<Text>>,
+    rows: f64,
+) -> Result<Option<Vec<Vec<Text>>>, Error> {
+    let sql = format!("EXPLAIN (FORMAT JSON) /* trimtab_look */ {}", explained.text);
+    let statement = transaction.prepare(&sql).await?;
+    let mut best: Option<(f64, Vec<Text>)> = None;
+    for set in sets {
+        let bound: Vec<&(dyn ToSql + Sync)> = set.iter().map(|v| v as &(dyn ToSql + Sync)).collect();
+        let json: Value = transaction.query_one(&statement, &bound).await?.try_get(0)?;
+        let expected = json[0]["Plan"]["Plan Rows"].as_f64().unwrap_or(0.0);
+        let distance = (expected.max(1.0) / rows.max(1.0)).ln().abs();
+        if best.as_ref().is_none_or(|(least, _)| distance < *least) {
+            best = Some((distance, set));
+        }
+    }
+    Ok(best.map(|(_, set)| vec![set]))
 }
 
 /// What each parameter is compared with, by its number.
@@ -113,9 +185,15 @@ fn uses(explained: &Explained) -> BTreeMap<u32, Use> {
         else {
             continue;
         };
-        let list = condition.comparison == Comparison::AnyOf && numbers.len() == 1;
+        let asked = match condition.comparison {
+            Comparison::AnyOf if numbers.len() == 1 => Asked::List,
+            Comparison::Less => Asked::Below,
+            Comparison::Greater => Asked::Above,
+            _ => Asked::One,
+        };
         for number in numbers {
-            let kind = Use::Column { table: table.clone(), column: condition.column.name.clone(), list };
+            let (column, function) = (condition.column.name.clone(), condition.column.function.clone());
+            let kind = Use::Column { table: table.clone(), column, function, asked };
             uses.entry(number).or_insert(kind);
         }
     }
@@ -124,6 +202,12 @@ fn uses(explained: &Explained) -> BTreeMap<u32, Use> {
         let returned = tokens(&node.subplan);
         for number in returned.iter().filter_map(|t| t.parameter()) {
             uses.remove(&number);
+        }
+    }
+    for cast in tokens(&explained.text).windows(3) {
+        if let Some(number) = cast[0].parameter().filter(|_| cast[1].is("::") && cast[2].is_word("interval"))
+        {
+            uses.insert(number, Use::Interval);
         }
     }
     for pair in tokens(&explained.text).windows(2) {
@@ -146,11 +230,16 @@ fn conditions_of(node: &Node) -> Vec<crate::expression::Condition> {
 /// Values with the share of the rows that each stands for.
 async fn distribution(
     transaction: &Transaction<'_>,
-    (schema, table): &TableName,
+    name: &TableName,
     column: &str,
+    tables: &BTreeMap<TableName, Table>,
 ) -> Result<Option<Vec<(String, f64)>>, Error> {
+    let (schema, table) = name;
     let Some(row) = transaction.query_opt(STATISTICS, &[schema, table, &column]).await? else {
-        return Ok(None);
+        return match tables.get(name).filter(|t| t.sampled) {
+            Some(known) => sampled(transaction, name, column, known.sample_percent()).await,
+            None => Ok(None),
+        };
     };
     let common: Vec<String> = row.try_get::<_, Option<_>>(0)?.unwrap_or_default();
     let shares: Vec<f32> = row.try_get::<_, Option<_>>(1)?.unwrap_or_default();
@@ -161,6 +250,54 @@ async fn distribution(
     let each = rest / bounds.len().max(1) as f64;
     all.extend(bounds.into_iter().map(|value| (value, each)));
     Ok((!all.is_empty()).then_some(all))
+}
+
+/// Values of a column that nobody has analysed, from a sample of its blocks.
+async fn sampled(
+    transaction: &Transaction<'_>,
+    (schema, table): &TableName,
+    column: &str,
+    percent: f64,
+) -> Result<Option<Vec<(String, f64)>>, Error> {
+    let column = quoted(column);
+    let sql = format!(
+        "SELECT DISTINCT /* trimtab_look */ v FROM (SELECT {column}::text AS v FROM {}.{}
+            TABLESAMPLE SYSTEM ({percent}) WHERE {column} IS NOT NULL LIMIT {SAMPLED_VALUES}) AS found",
+        quoted(schema),
+        quoted(table)
+    );
+    let mut all: Vec<(String, f64)> = Vec::new();
+    for row in transaction.query(&sql, &[]).await? {
+        all.push((row.try_get(0)?, 1.0));
+    }
+    Ok((!all.is_empty()).then_some(all))
+}
+
+/// One value per point. `None` for a distribution that has none.
+fn chosen(distribution: &[(String, f64)], asked: Asked, observed: Option<f64>) -> Option<Vec<String>> {
+    if distribution.is_empty() {
+        return None;
+    }
+    let points = POINTS.iter();
+    Some(match (asked, observed) {
+        (Asked::List, _) => points.map(|p| list_at(distribution, *p)).collect(),
+        (Asked::One, Some(share)) if distribution.iter().any(|v| v.1 > 2.0 * share) => {
+            vec![nearest(distribution, share); POINTS.len()]
+        }
+        // The ends of a range that holds what was seen.
+        (Asked::Below, Some(share)) => points.map(|p| at(distribution, (p - 0.5).max(0.0) + share)).collect(),
+        (Asked::Above, Some(share)) => {
+            points.map(|p| at(distribution, 1.0 - share - (p - 0.5).max(0.0))).collect()
+        }
+        _ => points.map(|p| at(distribution, *p)).collect(),
+    })
+}
+
+/// The value whose share of the rows is nearest to what a call was seen to find.
+fn nearest(distribution: &[(String, f64)], share: f64) -> String {
+    let distance = |v: &&(String, f64)| (v.1.max(1e-9).ln() - share.max(1e-9).ln()).abs();
+    let best = distribution.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    best.map(|v| v.0.clone()).unwrap_or_default()
 }
 
 /// The value at a point of the cumulated shares.
@@ -185,7 +322,7 @@ fn list_at(distribution: &[(String, f64)], point: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{at, list_at, uses};
+    use super::{Asked, at, chosen, list_at, uses};
     use crate::explain::{Explained, Node};
 
     #[test]
@@ -194,6 +331,16 @@ mod tests {
         assert_eq!(at(&skewed, 1.0 / 6.0), "common");
         assert_eq!(at(&skewed, 5.0 / 6.0), "rare");
         assert_eq!(at(&skewed, 1.0), "last");
+    }
+
+    #[test]
+    fn values_find_as_many_rows_as_calls_were_seen_to_find() {
+        let skewed = [("common".to_owned(), 0.99), ("rare".to_owned(), 0.01)];
+        assert_eq!(chosen(&skewed, Asked::One, Some(0.012)).unwrap(), ["rare"; 3]);
+        assert_eq!(chosen(&skewed, Asked::One, Some(0.9)).unwrap(), ["common"; 3]);
+        let numbers: Vec<(String, f64)> = (0..100).map(|n| (n.to_string(), 0.01)).collect();
+        assert_eq!(chosen(&numbers, Asked::Above, Some(0.05)).unwrap()[0], "94");
+        assert!(chosen(&[], Asked::One, None).is_none());
     }
 
     #[test]

@@ -231,3 +231,89 @@ async fn a_text_of_two_statements_is_refused() {
     assert!(plans.is_empty() && gaps[0].reason.contains("could not be explained"), "{gaps:?}");
     assert_eq!(state(&client).await, before);
 }
+
+#[tokio::test]
+async fn a_window_in_which_a_statement_was_forgotten_is_void() {
+    let (server, client) = server(ORDERS).await;
+    let database = Database::connect(&server.url()).await.unwrap();
+    let run = "SELECT id FROM orders WHERE id = 3";
+    client.batch_execute(run).await.unwrap();
+    let before = database.snapshot().await.unwrap();
+    client.batch_execute(run).await.unwrap();
+    let (statements, gaps) = Snapshot::delta(&before, &database.snapshot().await.unwrap());
+    assert_eq!(gaps, []);
+    // Beside it only the end of our own look is counted.
+    let seen: Vec<(&str, u64)> =
+        statements.iter().map(|s| (s.text.as_str(), s.calls)).filter(|s| s.0 != "ROLLBACK").collect();
+    assert_eq!(seen, [("SELECT id FROM orders WHERE id = $1", 1)]);
+    // One statement alone: the time of the last reset stays as it was.
+    let forget = "SELECT pg_stat_statements_reset(0, 0, queryid) FROM pg_stat_statements
+                   WHERE query LIKE 'SELECT id FROM orders%'";
+    client.batch_execute(forget).await.unwrap();
+    let (statements, gaps) = Snapshot::delta(&before, &database.snapshot().await.unwrap());
+    assert!(statements.is_empty() && gaps[0].reason.contains("forget"), "{statements:?} {gaps:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_counted_says_what_to_do() {
+    let options = Options::default().setting("shared_preload_libraries", "pg_stat_statements");
+    let server = LocalPostgres::start(&options, &mut |_| {}).await.unwrap();
+    let client = client(&server.url()).await;
+    let hints = async |url: &str| {
+        let snapshot = Database::connect(url).await.unwrap().snapshot().await.unwrap();
+        let hints: Vec<String> = snapshot.totals().1.into_iter().map(|g| g.hint).collect();
+        hints.join(" ")
+    };
+    assert!(hints(&server.url()).await.contains("CREATE EXTENSION pg_stat_statements"));
+    let role = "CREATE EXTENSION pg_stat_statements; CREATE ROLE \"Some one\" LOGIN PASSWORD 'secret'";
+    client.batch_execute(role).await.unwrap();
+    let url = server.url();
+    let (_, place) = url.split_once('@').unwrap();
+    let hint = hints(&format!("postgresql://Some%20one:secret@{place}")).await;
+    assert!(hint.contains("GRANT pg_read_all_stats TO \"Some one\";"), "{hint}");
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_get_its_lock_leaves_nothing_behind() {
+    let (server, client) = server(ORDERS).await;
+    let before = state(&client).await;
+    let writer = self::client(&server.url()).await;
+    // An open writer keeps the build waiting until the lock timeout: an invalid index is left by then.
+    writer.batch_execute("BEGIN; UPDATE orders SET note = note WHERE id = 1").await.unwrap();
+    let database = Database::connect(&server.url()).await.unwrap();
+    let create = "CREATE INDEX CONCURRENTLY IF NOT EXISTS trimtab_left_idx ON orders (customer_id)";
+    let mut phases = Vec::new();
+    let error = database.apply_showing(create, &mut |p| phases.push(p.phase.clone())).await.unwrap_err();
+    assert!(error.to_string().contains("lock timeout"), "{error}");
+    assert!(phases.iter().any(|p| p.contains("waiting for")), "{phases:?}");
+    writer.batch_execute("ROLLBACK").await.unwrap();
+    let indexes = "SELECT count(*) FROM pg_class WHERE relname = 'trimtab_left_idx'";
+    let left: i64 = client.query_one(indexes, &[]).await.unwrap().get(0);
+    if left > 0 {
+        // The drop had to wait for the writer as well: the next attempt finds it invalid, and builds anew.
+        database.apply(create).await.unwrap();
+        let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'trimtab_left_idx'::regclass";
+        assert!(client.query_one(valid, &[]).await.unwrap().get::<_, bool>(0));
+        database.apply("DROP INDEX CONCURRENTLY trimtab_left_idx").await.unwrap();
+    }
+    let indexes_of = |state: Vec<String>| state.into_iter().filter(|s| s.contains("idx")).collect::<Vec<_>>();
+    assert_eq!(indexes_of(state(&client).await), indexes_of(before));
+}
+
+#[tokio::test]
+async fn a_table_that_nobody_has_analysed_is_sampled() {
+    let options = Options::default()
+        .setting("shared_preload_libraries", "pg_stat_statements")
+        .setting("autovacuum", "off");
+    let server = LocalPostgres::start(&options, &mut |_| {}).await.unwrap();
+    client(&server.url()).await.batch_execute(ORDERS).await.unwrap();
+    for may_build in [false, true] {
+        let (plans, gaps) = plans(&server.url(), &[OF_CUSTOMER], may_build).await;
+        let found = &plans[0].what_ifs[0];
+        assert_eq!(found.columns, ["customer_id"]);
+        assert!(found.cost_before > 20.0 * found.cost_after || may_build, "{found:?}");
+        assert_eq!(found.ms_before.is_some(), may_build, "{gaps:?}");
+        assert!((150_000.0..250_000.0).contains(&plans[0].tables[0].rows), "{:?}", plans[0].tables);
+        assert!(gaps.iter().any(|g| g.hint.contains("ANALYZE")), "{gaps:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Drives work in three parts that know nothing of each other: the pace says when, the scenario what, the client how.
 //! The model is open: arrivals are due whatever the service does, and a response time counts from the due time.
-//! Judges only its own validity; goals, files and printing are the program's.
+//! Judges only its own validity; goals and printing are the program's, and the only files read are a scenario's data.
 //!
 //! Two layers are for other fronts, such as scripts: [`http`] (a [`http::Client`] per thread, a [`http::Pool`] per user,
 //! [`http::Pool::send`]) and [`drive`] (a front implements [`drive::Users`] and [`drive::User`], says when by
@@ -46,37 +46,44 @@
 //! # }
 //! ```
 
-mod client;
+mod csv;
 pub mod drive;
 mod expect;
+mod extract;
+pub mod find;
 pub mod http;
 mod options;
 mod pace;
-mod pool;
 mod record;
 mod render;
 mod requests;
 mod result;
 mod run;
 mod samples;
+mod saved;
 mod scenario;
 mod schedule;
+mod share;
 mod summary;
 mod template;
 mod timer;
+mod trace;
 mod validity;
 mod variable;
+mod visitor;
 
-pub use client::{Client, Failure, Outcome, TraceIds};
 pub use expect::{Expect, StatusRange};
+pub use extract::{Check, Part};
 pub use options::{Clock, Options};
 pub use pace::{Arrivals, Pace, Segment, Spacing};
 pub use record::Progress;
 pub use render::{k6_json, text};
-pub use requests::{Prepared, Requests};
 pub use result::{ErrorCount, LoadResult, OperationTotals};
 pub use run::run;
+pub use saved::{Saved, merge};
 pub use scenario::{Operation, Scenario};
+pub use share::Share;
 pub use summary::{Distribution, OperationSummary, Summary, summary};
+pub use trace::TraceIds;
 pub use validity::{Figures, judge};
-pub use variable::Variable;
+pub use variable::{Order, Variable};

@@ -1,9 +1,11 @@
 //! How one run is done, apart from what it sends. Clocks come from outside.
 
-use crate::Pace;
+use crate::http::Proxies;
 use crate::record::Progress;
+use crate::{Pace, Share};
 use anyhow::{Result, bail};
 use net::{HttpVersion, TlsOptions};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -13,6 +15,7 @@ const MAX_CELLS: u64 = 1_000_000;
 const MAX_SAMPLES: usize = 1_000_000;
 /// More requests in flight than this are refused: each may need a socket.
 const MAX_IN_FLIGHT: usize = 60_000;
+const MAX_CLOSED_USERS: u32 = 60_000;
 
 /// One moment on both clocks, so that what is timed by the monotonic one can be told in Unix time.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +43,16 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 /// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// When arrivals are due, where [`Self::users`] is `None`.
     pub pace: Pace,
+    /// A closed model in place of the pace: so many users, each of which sends its next request when it has an answer.
+    pub users: Option<u32>,
     /// Arrivals are due within this time from the start; answers may come later.
     pub duration: Duration,
     /// Decides due times, operations, variables and samples; trace ids differ from run to run.
     pub seed: u64,
+    /// This generator's part of the load, where several drive it together with the same seed.
+    pub share: Share,
     /// From sending (connecting included) to the last byte.
     pub timeout: Duration,
     /// Requests open at once, and so connections with HTTP/1.1. At the bound arrivals wait, which counts as response
@@ -57,7 +65,17 @@ pub struct Options {
     pub slowest_samples: usize,
     /// How long requests in flight may go on after a shutdown.
     pub grace: Duration,
+    /// Look for a beginning that is slower than the rest; not where the caller cuts off a warm-up himself.
+    pub judge_warm_up: bool,
     pub version: HttpVersion,
+    /// Connections serve more than one request.
+    pub keep_alive: bool,
+    /// Requests on one h2 connection at once, and h2 connections at most.
+    pub h2_streams: usize,
+    pub h2_connections: usize,
+    /// Connect here, whatever the URL's host says.
+    pub unix_socket: Option<PathBuf>,
+    pub proxies: Proxies,
     pub tls: TlsOptions,
     pub clock: Clock,
     /// Told once per second.
@@ -70,15 +88,23 @@ impl Options {
     pub fn new(pace: Pace, duration: Duration, seed: u64, clock: Clock) -> Self {
         Self {
             pace,
+            users: None,
             duration,
             seed,
+            share: Share::WHOLE,
             timeout: Duration::from_secs(10),
             max_in_flight: 512,
             cell_ms: 1000,
             uniform_samples: 2000,
             slowest_samples: 50,
             grace: Duration::from_secs(1),
+            judge_warm_up: false,
             version: HttpVersion::Auto,
+            keep_alive: true,
+            h2_streams: 100,
+            h2_connections: usize::MAX,
+            unix_socket: None,
+            proxies: Proxies::default(),
             tls: TlsOptions::default(),
             clock,
             progress: None,
@@ -88,7 +114,11 @@ impl Options {
     /// # Errors
     /// Names the field whose value makes no sense or would need unbounded memory.
     pub fn check(&self, operations: usize) -> Result<()> {
-        self.pace.check()?;
+        match self.users {
+            None => self.pace.check()?,
+            Some(0 | MAX_CLOSED_USERS..) => bail!("users: it is not from 1 to {MAX_CLOSED_USERS}"),
+            Some(_) => {}
+        }
         if self.duration.is_zero() {
             bail!("duration: it is 0");
         }

@@ -2,6 +2,7 @@
 //! Arrivals of a unit-rate process are mapped through the inverse of the cumulative rate (Lewis and Shedler 1979,
 //! inversion), so that the ramp's integral is exact. Pure: the seed decides, no clock is read.
 
+use crate::Share;
 use anyhow::{Result, bail};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -122,6 +123,8 @@ impl Pace {
             at: 0,
             start_s: 0.0,
             before: 0.0,
+            number: 0,
+            share: Share::WHOLE,
         }
     }
 
@@ -158,12 +161,37 @@ pub struct Arrivals {
     at: usize,
     start_s: f64,
     before: f64,
+    /// Arrivals so far, and which of them count here.
+    number: u64,
+    share: Share,
+}
+
+impl Arrivals {
+    /// Only those of one generator; all generators must have the same seed.
+    #[must_use]
+    pub fn part(mut self, share: Share) -> Self {
+        self.share = share;
+        self
+    }
 }
 
 impl Iterator for Arrivals {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
+        loop {
+            let due = self.next_of_all()?;
+            let number = self.number;
+            self.number += 1;
+            if self.share.has(number) {
+                return Some(due);
+            }
+        }
+    }
+}
+
+impl Arrivals {
+    fn next_of_all(&mut self) -> Option<Duration> {
         self.unit += match self.spacing {
             Spacing::Poisson => -(1.0 - self.random.random::<f64>()).ln(),
             Spacing::Constant if self.first => 0.0,
@@ -243,6 +271,17 @@ mod tests {
         let pace = Pace { spacing: Spacing::Constant, segments: vec![pause, work, pause] };
         let dues = within(&pace, 1, 100);
         assert_eq!((dues.len(), dues[0]), (10, 10.0));
+    }
+
+    #[test]
+    fn parts_of_a_pace_are_the_whole_pace() {
+        let pace = Pace::constant(100.0, Spacing::Poisson);
+        let mut all = Vec::new();
+        for part in ["1/3", "2/3", "3/3"] {
+            all.extend(pace.arrivals(5).part(part.parse().unwrap()).take(100));
+        }
+        all.sort();
+        assert_eq!(all, pace.arrivals(5).take(300).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Takes in what became of each arrival and keeps bounded figures of it: cells, samples, errors, sums.
 //! An arrival that was due is always counted, whatever became of it.
 
-use crate::client::Failure;
+use crate::http::Phases;
 use crate::options::nanos;
 use crate::result::{ErrorCount, OperationTotals};
-use crate::samples::Samples;
+use crate::samples::{Kept, Samples};
 use model::{ErrorClass, Histogram, LatencyCell, RequestSample};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// An example of an error is cut here.
 const MAX_EXAMPLE_BYTES: usize = 300;
+/// Fewer requests do not tell a warm-up from chance.
+const MIN_WARM_UP_SAMPLES: u64 = 20;
 
 /// A snapshot for the live view, once per second.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,14 +40,15 @@ pub(crate) struct Arrival {
     /// From sending to the last byte; `None` where it was never sent.
     pub(crate) service: Option<Duration>,
     pub(crate) status: u16,
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<(ErrorClass, String)>,
     pub(crate) sent_bytes: u64,
     pub(crate) received_bytes: u64,
     pub(crate) trace_id: u128,
+    pub(crate) phases: Phases,
 }
 
 pub(crate) struct Record {
-    started_ns: u64,
+    pub(crate) started_ns: u64,
     cell: Duration,
     cells: BTreeMap<(u32, u32), LatencyCell>,
     samples: Vec<Samples>,
@@ -56,13 +59,16 @@ pub(crate) struct Record {
     pub(crate) completed: u64,
     pub(crate) not_started: u64,
     pub(crate) error_count: u64,
+    /// The longest time without any response, and when the last one came.
+    pub(crate) silence: Duration,
+    pub(crate) last_done: Duration,
     random: Xoshiro256PlusPlus,
 }
 
 /// What a record became, see [`crate::LoadResult`].
 pub(crate) struct Recorded {
     pub(crate) cells: Vec<LatencyCell>,
-    pub(crate) requests: Vec<RequestSample>,
+    pub(crate) requests: Vec<Kept>,
     pub(crate) errors: Vec<ErrorCount>,
     pub(crate) totals: Vec<OperationTotals>,
 }
@@ -81,6 +87,8 @@ impl Record {
             completed: 0,
             not_started: 0,
             error_count: 0,
+            silence: Duration::ZERO,
+            last_done: Duration::ZERO,
             random: Xoshiro256PlusPlus::seed_from_u64(options.seed),
         }
     }
@@ -88,9 +96,13 @@ impl Record {
     pub(crate) fn take(&mut self, arrival: &Arrival) {
         let response_ns = nanos(arrival.done.saturating_sub(arrival.due));
         let service_ns = arrival.service.map(nanos);
-        let class = arrival.failure.as_ref().map(|failure| failure.class);
+        let class = arrival.failure.as_ref().map(|failure| failure.0);
         self.response.record(response_ns);
-        self.completed += u64::from(arrival.status != 0);
+        if arrival.status != 0 {
+            self.completed += 1;
+            self.silence = self.silence.max(arrival.done.saturating_sub(self.last_done));
+            self.last_done = arrival.done;
+        }
         self.not_started += u64::from(class == Some(ErrorClass::NotStarted));
 
         let cell = u32::try_from(arrival.due.as_nanos() / self.cell.as_nanos()).unwrap_or(u32::MAX);
@@ -119,11 +131,11 @@ impl Record {
             trace_id: arrival.trace_id,
             slowest: false,
         };
-        self.samples[operation].offer(&sample, &mut self.random);
-        if let Some(failure) = &arrival.failure {
+        self.samples[operation].offer(&sample, &arrival.phases, &mut self.random);
+        if let Some((class, text)) = &arrival.failure {
             self.error_count += 1;
-            let first = || (0, cut(&failure.text));
-            self.errors.entry((arrival.operation, failure.class)).or_insert_with(first).0 += 1;
+            let first = || (0, cut(text));
+            self.errors.entry((arrival.operation, *class)).or_insert_with(first).0 += 1;
         }
     }
 
@@ -140,6 +152,22 @@ impl Record {
             errors: errors.collect(),
             totals: self.totals,
         }
+    }
+}
+
+impl Recorded {
+    /// Median responses of the first tenth of the cells and of their second half; `None` with too few.
+    pub(crate) fn warm_up_ms(&self) -> Option<(f64, f64)> {
+        let cells = u64::from(self.cells.iter().map(|cell| cell.cell).max()?) + 1;
+        let median = |part: &dyn Fn(u64) -> bool| {
+            let mut all = Histogram::default();
+            for cell in self.cells.iter().filter(|cell| part(u64::from(cell.cell))) {
+                all.merge(&cell.response);
+            }
+            (all.count() >= MIN_WARM_UP_SAMPLES).then(|| all.quantile_ms(0.5)).flatten()
+        };
+        let first = median(&|cell| cell * 10 < cells)?;
+        Some((first, median(&|cell| cell * 2 >= cells && cell > 0)?))
     }
 }
 

@@ -51,6 +51,13 @@ fn write_text(summary: &Summary, out: &mut String) -> std::fmt::Result {
             one.service.p95_ms
         )?;
     }
+    if let Some(users) = summary.users {
+        writeln!(
+            out,
+            "\nclosed model of {users} users: times exclude waiting users; the longest time without any response was {:.0} ms",
+            summary.longest_silence_s * 1e3
+        )?;
+    }
     write_errors(summary, out)?;
     for issue in &summary.validity.issues {
         let grade = if issue.invalid { "invalid" } else { "doubtful" };
@@ -161,6 +168,8 @@ mod tests {
             not_started: 30,
             stale_retries: 0,
             lateness_p99_ms: 0.2,
+            users: None,
+            longest_silence_s: 0.0,
             validity: judge(&figures),
         }
     }

@@ -1,143 +1,254 @@
 //! From a scenario to requests: picks the operation, draws its variables, fills its templates.
 //! The order of calls and the seed decide everything; nothing is sent here.
 
+use crate::extract::{Finder, Parts, Question};
+use crate::http::{Headers, Origin, Request, Response};
+use crate::scenario::Operation;
 use crate::template::{Escape, Template};
 use crate::variable::Source;
-use crate::{Expect, Scenario};
+use crate::{Expect, Scenario, Share};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::Method;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use model::ErrorClass;
 use net::Target;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::time::Duration;
 
-/// A request as the scenario wants it, without what belongs to a connection.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// Index into the scenario's operations.
-    pub operation: u32,
-    pub method: Method,
-    /// Path and query, base path included.
-    pub path: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub expect: Arc<Expect>,
-}
-
-/// The scenario's requests, one after another, without end.
-#[derive(Clone, Debug)]
-pub struct Requests {
-    operations: Vec<Compiled>,
+/// The scenario's flows, one after another, without end.
+pub(crate) struct Requests {
+    flows: Vec<Flow>,
     /// Sums of the weights, ascending.
     weights: Vec<f64>,
     sources: Vec<Source>,
     random: Xoshiro256PlusPlus,
+    names: Vec<String>,
 }
 
-#[derive(Clone, Debug)]
-struct Compiled {
+/// An operation with those that follow it.
+struct Flow {
+    steps: Rc<[Step]>,
+    /// The drawn variables that it names, as indices into the sources; values begin with them.
+    uses: Vec<usize>,
+    /// How many more values are remembered on the way.
+    remembered: usize,
+}
+
+/// One request of a flow.
+pub(crate) struct Step {
+    /// Index into the result's operations.
+    pub(crate) operation: u32,
+    pub(crate) pause: Duration,
     method: Method,
     path: Template,
-    fixed_headers: HeaderMap,
-    drawn_headers: Vec<(HeaderName, Template)>,
+    fixed_headers: Headers,
+    drawn_headers: Vec<(String, Template)>,
     body: Template,
     fixed_body: Option<Bytes>,
-    expect: Arc<Expect>,
-    /// The variables that it names, as indices into the sources; templates index into this list.
-    uses: Vec<usize>,
+    expect: Expect,
+    checks: Vec<Question>,
+    /// Which value each part of the response becomes.
+    extracts: Vec<(usize, String, Finder)>,
+}
+
+/// One drawn flow and the values of its variables.
+pub(crate) struct Draw {
+    pub(crate) steps: Rc<[Step]>,
+    values: Vec<String>,
 }
 
 impl Requests {
     /// # Errors
-    /// As [`Scenario::check`].
-    pub fn new(scenario: &Scenario, seed: u64) -> Result<Self> {
+    /// As [`Scenario::check`], and data files that cannot be read.
+    pub(crate) fn new(scenario: &Scenario, seed: u64, share: Share) -> Result<Self> {
         scenario.check()?;
         let target = Target::parse(&scenario.base_url).context("base_url")?;
-        let operations = (0..scenario.operations.len())
-            .map(|at| compile(scenario, at, &target))
-            .collect::<Result<Vec<Compiled>>>()?;
+        let mut names = Vec::new();
+        let flows =
+            scenario.operations.iter().map(|operation| flow(scenario, operation, &target, &mut names));
+        let flows = flows.collect::<Result<Vec<Flow>>>()?;
         let weights = scenario.operations.iter().scan(0.0, |sum, operation| {
             *sum += operation.weight;
             Some(*sum)
         });
+        let sources = scenario.variables.iter().map(|(name, variable)| {
+            Source::new(variable, share).with_context(|| format!("variables.{name}"))
+        });
         Ok(Self {
-            operations,
+            flows,
             weights: weights.collect(),
-            sources: scenario.variables.values().map(Source::new).collect(),
-            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            sources: sources.collect::<Result<Vec<Source>>>()?,
+            // Generators of one load share its seed, not its draws.
+            random: Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(u64::from(share.index()) << 32)),
+            names,
         })
     }
 
-    /// The next request.
-    #[expect(clippy::cast_possible_truncation, reason = "there are at most 1,000 operations")]
-    pub fn next_request(&mut self) -> Prepared {
+    /// Names of all requests, first the flow's own, then those that follow it.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The next flow.
+    pub(crate) fn draw(&mut self) -> Draw {
         let total = self.weights.last().copied().unwrap_or_default();
         let drawn = self.random.random::<f64>() * total;
-        let at = self.weights.partition_point(|sum| *sum <= drawn).min(self.operations.len() - 1);
-        let Self { operations, sources, random, .. } = self;
-        let operation = &operations[at];
-        let values: Vec<String> = operation.uses.iter().map(|source| sources[*source].draw(random)).collect();
-        let mut headers = operation.fixed_headers.clone();
-        for (name, template) in &operation.drawn_headers {
-            // A drawn list value that cannot stand in a header is left out rather than breaking the run.
-            if let Ok(value) = HeaderValue::try_from(template.fill(&values, Escape::None)) {
-                headers.insert(name.clone(), value);
-            }
-        }
-        let body = match &operation.fixed_body {
-            Some(body) => body.clone(),
-            None => operation.body.fill(&values, Escape::None).into(),
-        };
-        Prepared {
-            operation: at as u32,
-            method: operation.method.clone(),
-            path: operation.path.fill(&values, Escape::Path),
-            headers,
-            body,
-            expect: Arc::clone(&operation.expect),
-        }
+        let at = self.weights.partition_point(|sum| *sum <= drawn).min(self.flows.len() - 1);
+        let Self { flows, sources, random, .. } = self;
+        let flow = &flows[at];
+        // Variables of one data file come from one row.
+        let row = random.random();
+        let mut values: Vec<String> =
+            flow.uses.iter().map(|source| sources[*source].draw_row(random, row)).collect();
+        values.resize(values.len() + flow.remembered, String::new());
+        Draw { steps: Rc::clone(&flow.steps), values }
     }
 }
 
-fn compile(scenario: &Scenario, at: usize, target: &Target) -> Result<Compiled> {
-    let operation = &scenario.operations[at];
-    let names: Vec<&String> = scenario.variables.keys().collect();
-    let mut uses: Vec<usize> = Vec::new();
-    let mut variable = |name: &str| {
-        let source = names.iter().position(|known| *known == name)?;
-        Some(uses.iter().position(|used| *used == source).unwrap_or_else(|| {
-            uses.push(source);
-            uses.len() - 1
-        }))
-    };
-    let path = Template::parse(&target.join(&operation.path), &mut variable)?;
-    let body = Template::parse(&operation.body, &mut variable)?;
-    let mut fixed_headers = HeaderMap::new();
-    let mut drawn_headers = Vec::new();
-    if let Some(value) = target.authorization() {
-        fixed_headers.insert(http::header::AUTHORIZATION, value.clone());
+/// A request to fill again and again.
+pub(crate) fn blank(scenario: &Scenario, timeout: Duration) -> Result<Request> {
+    let target = Target::parse(&scenario.base_url).context("base_url")?;
+    let mut request = Request::to(Origin::new(target), Method::GET, String::new());
+    request.timeout = timeout;
+    Ok(request)
+}
+
+impl Draw {
+    /// Writes a step into the request; a number that tells different requests apart.
+    pub(crate) fn fill(&self, step: usize, request: &mut Request) -> u64 {
+        let step = &self.steps[step];
+        request.method.clone_from(&step.method);
+        request.path.clear();
+        step.path.append(&self.values, Escape::Path, &mut request.path);
+        request.headers.clear();
+        request.headers.extend(&step.fixed_headers);
+        for (name, template) in &step.drawn_headers {
+            // A drawn list value that cannot stand in a header is left out rather than breaking the run.
+            drop(request.headers.push(name, template.fill(&self.values, Escape::None)));
+        }
+        request.body = match &step.fixed_body {
+            Some(body) => body.clone(),
+            None => step.body.fill(&self.values, Escape::None).into(),
+        };
+        let reads = !step.checks.is_empty() || !step.extracts.is_empty();
+        (request.keep_body, request.keep_head) = (reads, reads);
+        let mut key = DefaultHasher::new();
+        (&request.path, &request.body).hash(&mut key);
+        key.finish()
     }
-    for (name, value) in scenario.headers.iter().chain(&operation.headers) {
-        let name: HeaderName = name.parse()?;
-        let template = Template::parse(value, &mut variable)?;
-        drawn_headers.retain(|(drawn, _)| *drawn != name);
-        fixed_headers.remove(&name);
-        match template.fixed() {
-            Some(text) => drop(fixed_headers.insert(name, HeaderValue::try_from(text)?)),
-            None => drawn_headers.push((name, template)),
+
+    /// What is wrong with a complete response, if anything; remembers its parts for the steps that follow.
+    pub(crate) fn take(&mut self, step: usize, response: &Response) -> Option<(ErrorClass, String)> {
+        let step = &self.steps[step];
+        let status = response.status;
+        if !step.expect.takes(status) {
+            let class = match status {
+                400..=499 => ErrorClass::ClientStatus,
+                500..=599 => ErrorClass::ServerStatus,
+                _ => ErrorClass::Check,
+            };
+            return Some((class, format!("status {status}")));
+        }
+        if step.checks.is_empty() && step.extracts.is_empty() {
+            return None;
+        }
+        let mut parts = Parts::of(response);
+        if let Some(failed) = step.checks.iter().find(|check| !check.holds(&mut parts)) {
+            return Some((ErrorClass::Check, failed.name.clone()));
+        }
+        for (value, name, finder) in &step.extracts {
+            match parts.find(finder) {
+                Some(part) => self.values[*value] = part,
+                None => return Some((ErrorClass::Check, format!("nothing to extract for `{name}`"))),
+            }
+        }
+        None
+    }
+}
+
+/// Gives names their place among a flow's values.
+struct Names<'a> {
+    scenario: &'a Scenario,
+    /// Sources of drawn variables, then names of extracted ones; drawn ones must come first in the values, so that both
+    /// are counted before any template is parsed.
+    uses: Vec<usize>,
+    extracted: Vec<String>,
+}
+
+impl Names<'_> {
+    fn place(&self, name: &str) -> Option<usize> {
+        if let Some(at) = self.extracted.iter().position(|known| known == name) {
+            return Some(self.uses.len() + at);
+        }
+        let source = self.scenario.variables.keys().position(|known| known == name)?;
+        self.uses.iter().position(|used| *used == source)
+    }
+}
+
+fn flow(scenario: &Scenario, operation: &Operation, target: &Target, all: &mut Vec<String>) -> Result<Flow> {
+    let steps = operation.steps();
+    let mut names = Names { scenario, uses: Vec::new(), extracted: Vec::new() };
+    names.extracted.extend(steps.iter().flat_map(|step| step.extract.keys().cloned()));
+    names.extracted.sort();
+    names.extracted.dedup();
+    for (at, name) in scenario.variables.keys().enumerate() {
+        let marked = |text: &str| crate::template::names(text).any(|used| used == name);
+        let headers =
+            |headers: &std::collections::BTreeMap<String, String>| headers.values().any(|v| marked(v));
+        let used = headers(&scenario.headers)
+            || steps.iter().any(|s| marked(&s.path) || marked(&s.body) || headers(&s.headers));
+        if used && !names.extracted.contains(name) {
+            names.uses.push(at);
         }
     }
-    Ok(Compiled {
-        method: operation.method.parse()?,
-        path,
+    let mut compiled = Vec::with_capacity(steps.len());
+    for step in steps {
+        let operation = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        compiled.push(compile(scenario, step, target, &names, operation)?);
+        all.push(step.name.clone());
+    }
+    Ok(Flow { steps: compiled.into(), remembered: names.extracted.len(), uses: names.uses })
+}
+
+fn compile(
+    scenario: &Scenario,
+    step: &Operation,
+    target: &Target,
+    names: &Names<'_>,
+    operation: u32,
+) -> Result<Step> {
+    let template = |text: &str| Template::parse(text, |name| names.place(name));
+    let mut fixed_headers = Headers::new();
+    let mut drawn_headers: Vec<(String, Template)> = Vec::new();
+    for (name, value) in scenario.headers.iter().chain(&step.headers) {
+        let template = template(value)?;
+        drawn_headers.retain(|(drawn, _)| !drawn.eq_ignore_ascii_case(name));
+        fixed_headers.remove(name);
+        match template.fixed() {
+            Some(text) => fixed_headers.push(name, text)?,
+            None => drawn_headers.push((name.clone(), template)),
+        }
+    }
+    let body = template(&step.body)?;
+    let extracts = step.extract.iter().filter_map(|(name, part)| {
+        let place = names.place(name)?;
+        Some(part.finder().map(|finder| (place, name.clone(), finder)))
+    });
+    Ok(Step {
+        operation,
+        pause: Duration::try_from_secs_f64(step.pause_s).context("pause_s")?,
+        method: step.method.parse()?,
+        path: template(&target.join(&step.path))?,
         fixed_headers,
         drawn_headers,
         fixed_body: body.fixed().map(|text| Bytes::from(text.to_owned())),
         body,
-        expect: Arc::new(operation.expect.clone()),
-        uses,
+        expect: step.expect.clone(),
+        checks: step.check.iter().map(crate::extract::Check::question).collect::<Result<Vec<_>>>()?,
+        extracts: extracts.collect::<Result<Vec<_>>>()?,
     })
 }
 
@@ -156,27 +267,36 @@ variables.id = { kind = "sequence" }
 "#;
 
     fn requests(seed: u64) -> Requests {
-        Requests::new(&toml::from_str(SCENARIO).unwrap(), seed).unwrap()
+        Requests::new(&toml::from_str(SCENARIO).unwrap(), seed, Share::WHOLE).unwrap()
+    }
+
+    fn next(requests: &mut Requests) -> (u32, Request) {
+        let mut request = blank(&toml::from_str(SCENARIO).unwrap(), Duration::ZERO).unwrap();
+        let draw = requests.draw();
+        draw.fill(0, &mut request);
+        (draw.steps[0].operation, request)
     }
 
     #[test]
     fn one_draw_serves_the_whole_request() {
         let mut requests = requests(1);
-        let first = std::iter::repeat_with(|| requests.next_request()).find(|r| r.operation == 0).unwrap();
+        let of = |requests: &mut Requests, operation| {
+            std::iter::repeat_with(|| next(requests)).find(|r| r.0 == operation).unwrap().1
+        };
+        let first = of(&mut requests, 0);
         let id = String::from_utf8(first.body.to_vec()).unwrap();
         assert_eq!(first.path, format!("/base/a/{id}?again={id}"));
-        assert_eq!(
-            (&first.headers["x-id"], &first.headers["x-kind"]),
-            (&"all".parse().unwrap(), &"own".parse().unwrap())
-        );
-        let other = std::iter::repeat_with(|| requests.next_request()).find(|r| r.operation == 1).unwrap();
-        assert!(other.headers["x-kind"].to_str().unwrap().parse::<u32>().is_ok());
+        assert_eq!(first.headers.get("x-id"), Some(&b"all"[..]));
+        assert_eq!(first.headers.get("x-kind"), Some(&b"own"[..]));
+        let other = of(&mut requests, 1);
+        let kind = String::from_utf8(other.headers.get("x-kind").unwrap().to_vec()).unwrap();
+        assert!(kind.parse::<u32>().is_ok(), "{kind}");
     }
 
     #[test]
     fn weights_are_shares() {
         let mut requests = requests(2);
-        let a = (0..10_000).filter(|_| requests.next_request().operation == 0).count();
+        let a = (0..10_000).filter(|_| requests.draw().steps[0].operation == 0).count();
         assert!((7284..7716).contains(&a), "{a} of 10,000 with weight 3 of 4");
     }
 
@@ -184,9 +304,45 @@ variables.id = { kind = "sequence" }
     fn the_seed_decides() {
         let paths = |seed| {
             let mut requests = requests(seed);
-            (0..50).map(|_| requests.next_request().path).collect::<Vec<_>>()
+            (0..50).map(|_| next(&mut requests).1.path).collect::<Vec<_>>()
         };
         assert_eq!(paths(5), paths(5));
         assert_ne!(paths(5), paths(6));
+    }
+
+    #[test]
+    fn what_one_step_extracts_the_next_one_sends() {
+        let scenario: Scenario = toml::from_str(
+            r#"
+base_url = "http://127.0.0.1:1"
+[[operations]]
+name = "login"
+method = "POST"
+path = "/login"
+body = "{{user}}"
+extract = { token = { json = "/token" } }
+check = [{ json = "/ok", equals = true }]
+then = [{ name = "cart", path = "/carts/{{token}}/{{user}}", pause_s = 0.5 }]
+[variables]
+user = { kind = "list", values = ["ann"] }
+"#,
+        )
+        .unwrap();
+        let mut requests = Requests::new(&scenario, 1, Share::WHOLE).unwrap();
+        assert_eq!(requests.names(), ["login", "cart"]);
+        let mut draw = requests.draw();
+        let mut request = blank(&scenario, Duration::ZERO).unwrap();
+        draw.fill(0, &mut request);
+        assert!(request.keep_body && &request.body[..] == b"ann");
+        let mut response = Response::none(std::time::Instant::now());
+        response.status = 200;
+        response.body = r#"{"ok": true, "token": "a/b"}"#.into();
+        assert_eq!(draw.take(0, &response), None);
+        draw.fill(1, &mut request);
+        assert_eq!((request.path.as_str(), draw.steps[1].pause.as_millis()), ("/carts/a%2Fb/ann", 500));
+        response.body = r#"{"ok": false}"#.into();
+        assert_eq!(draw.take(0, &response).unwrap().1, "json /ok is not `true`");
+        response.body = r#"{"ok": true}"#.into();
+        assert_eq!(draw.take(0, &response).unwrap().1, "nothing to extract for `token`");
     }
 }

@@ -1,7 +1,9 @@
 //! What a run measured: plain values, sorted, ready for a recording.
 
+use crate::http::Phases;
 use crate::validity::Figures;
 use model::{ErrorClass, Histogram, LatencyCell, RequestSample, Validity};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// Failures of one kind.
@@ -16,7 +18,8 @@ pub struct ErrorCount {
 }
 
 /// Sums over the run of one operation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OperationTotals {
     /// Arrivals that were due, whatever became of them: the count of the cells' `response`.
     pub offered: u64,
@@ -30,6 +33,28 @@ pub struct OperationTotals {
     pub service_sum_ns: u128,
     pub service_min_ns: u64,
     pub service_max_ns: u64,
+}
+
+impl OperationTotals {
+    /// Adds another generator's.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let least = |a: u64, b: u64, a_sum: u128, b_sum: u128| match (a_sum, b_sum) {
+            (0, _) => b,
+            (_, 0) => a,
+            _ => a.min(b),
+        };
+        self.response_min_ns =
+            least(self.response_min_ns, other.response_min_ns, self.response_sum_ns, other.response_sum_ns);
+        self.service_min_ns =
+            least(self.service_min_ns, other.service_min_ns, self.service_sum_ns, other.service_sum_ns);
+        self.response_max_ns = self.response_max_ns.max(other.response_max_ns);
+        self.service_max_ns = self.service_max_ns.max(other.service_max_ns);
+        self.offered += other.offered;
+        self.sent_bytes += other.sent_bytes;
+        self.received_bytes += other.received_bytes;
+        self.response_sum_ns += other.response_sum_ns;
+        self.service_sum_ns += other.service_sum_ns;
+    }
 }
 
 /// What one run measured.
@@ -52,6 +77,12 @@ pub struct LoadResult {
     pub cells: Vec<LatencyCell>,
     /// Sorted by operation and due time.
     pub requests: Vec<RequestSample>,
+    /// How the time of each of `requests` was spent, in their order.
+    pub phases: Vec<Phases>,
+    /// Users of a closed model; `None`: arrivals were due by a pace.
+    pub users: Option<u32>,
+    /// The longest time within the window without any response.
+    pub longest_silence: Duration,
     /// Sorted by operation and class.
     pub errors: Vec<ErrorCount>,
     /// One per operation.

@@ -1,5 +1,6 @@
 //! What: the mix of operations as a user writes it, and its check. Knows neither when nor how it is sent.
 
+use crate::extract::{Check, Part};
 use crate::template::Template;
 use crate::{Expect, Variable};
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,8 @@ use std::fmt;
 
 /// More operations than this are refused: each has its own histograms per cell of time.
 pub(crate) const MAX_OPERATIONS: usize = 1000;
+/// Longest pause between two requests of a flow.
+const MAX_PAUSE_S: f64 = 3600.0;
 
 /// A weighted mix of operations on one service. `[load]` in `trimtab.toml`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +51,25 @@ pub struct Operation {
     /// Statuses that are no error.
     #[serde(default)]
     pub expect: Expect,
+    /// What the response must hold; a check that fails is an error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub check: Vec<Check>,
+    /// Parts of the response that the requests in `then` can name as variables; a part that is missing is an error.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extract: BTreeMap<String, Part>,
+    /// Seconds that the user waits before this request, where it follows another one.
+    #[serde(default)]
+    pub pause_s: f64,
+    /// Requests that the same user sends next, one after the other, as long as each is answered as expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<Operation>,
+}
+
+impl Operation {
+    /// This request and those that follow it.
+    pub(crate) fn steps(&self) -> Vec<&Self> {
+        std::iter::once(self).chain(self.then.iter().flat_map(Self::steps)).collect()
+    }
 }
 
 fn one() -> f64 {
@@ -67,25 +89,29 @@ impl Scenario {
         if self.operations.is_empty() {
             bail!("operations: there is none, give at least one with `name` and `path`");
         }
-        if self.operations.len() > MAX_OPERATIONS {
-            bail!("operations: {} are more than {MAX_OPERATIONS}", self.operations.len());
-        }
         for (name, variable) in &self.variables {
             variable.check().with_context(|| format!("variables.{name}"))?;
         }
-        self.check_headers(&self.headers)?;
+        self.check_headers(&self.headers, &BTreeSet::new())?;
         let mut names = BTreeSet::new();
         for (at, operation) in self.operations.iter().enumerate() {
-            let named = || format!("operations[{at}] `{}`", operation.name);
-            self.check_operation(operation).with_context(named)?;
-            if !names.insert(&operation.name) {
-                bail!("{}: name: another operation has it already", named());
+            let mut known = BTreeSet::new();
+            for step in operation.steps() {
+                let named = || format!("operations[{at}] `{}`", step.name);
+                self.check_operation(step, &known).with_context(named)?;
+                known.extend(step.extract.keys().map(String::as_str));
+                if !names.insert(&step.name) {
+                    bail!("{}: name: another operation has it already", named());
+                }
             }
+        }
+        if names.len() > MAX_OPERATIONS {
+            bail!("operations: {} are more than {MAX_OPERATIONS}", names.len());
         }
         Ok(())
     }
 
-    fn check_operation(&self, operation: &Operation) -> Result<()> {
+    fn check_operation(&self, operation: &Operation, extracted: &BTreeSet<&str>) -> Result<()> {
         if operation.name.trim().is_empty() {
             bail!("name: it is empty");
         }
@@ -99,19 +125,28 @@ impl Scenario {
             bail!("path: it must begin with `/`");
         }
         // A value in a path is percent-encoded, so that any stands for all.
-        let sample = self.sample(&operation.path).context("path")?;
+        let sample = self.sample(&operation.path, extracted).context("path")?;
         if PathAndQuery::try_from(sample.as_str()).is_err() {
             bail!("path: a space or another character in it must be percent-encoded");
         }
-        self.check_headers(&operation.headers)?;
-        self.sample(&operation.body).context("body")?;
+        self.check_headers(&operation.headers, extracted)?;
+        self.sample(&operation.body, extracted).context("body")?;
+        if !(0.0..=MAX_PAUSE_S).contains(&operation.pause_s) {
+            bail!("pause_s: {} is no number of seconds from 0 to {MAX_PAUSE_S}", operation.pause_s);
+        }
+        for (at, check) in operation.check.iter().enumerate() {
+            check.question().with_context(|| format!("check[{at}]"))?;
+        }
+        for (name, part) in &operation.extract {
+            part.finder().with_context(|| format!("extract.{name}"))?;
+        }
         Ok(())
     }
 
-    fn check_headers(&self, headers: &BTreeMap<String, String>) -> Result<()> {
+    fn check_headers(&self, headers: &BTreeMap<String, String>, extracted: &BTreeSet<&str>) -> Result<()> {
         for (name, value) in headers {
             HeaderName::try_from(name.as_str()).with_context(|| format!("headers: bad name `{name}`"))?;
-            let sample = self.sample(value).with_context(|| format!("headers.{name}"))?;
+            let sample = self.sample(value, extracted).with_context(|| format!("headers.{name}"))?;
             // The value may be a secret, so that it is not repeated.
             HeaderValue::try_from(sample)
                 .with_context(|| format!("headers.{name}: a value cannot be sent"))?;
@@ -120,8 +155,9 @@ impl Scenario {
     }
 
     /// The text with `x` for each variable.
-    fn sample(&self, text: &str) -> Result<String> {
-        let template = Template::parse(text, |name| self.variables.contains_key(name).then_some(0))?;
+    fn sample(&self, text: &str, extracted: &BTreeSet<&str>) -> Result<String> {
+        let known = |name: &str| self.variables.contains_key(name) || extracted.contains(name);
+        let template = Template::parse(text, |name| known(name).then_some(0))?;
         Ok(template.fill(&["x".to_owned()], crate::template::Escape::None))
     }
 }
@@ -204,6 +240,14 @@ note = { kind = "text", length = 8 }
             ("Bearer hush", "Bearer \\nhush", "headers.authorization: a value cannot be sent"),
             ("from = 1,", "from = 30000,", "variables.customer: from: 30000"),
             ("kind = \"text\"", "kind = \"poem\"", "unknown variant `poem`"),
+            ("weight = 3", "pause_s = -1", "pause_s: -1"),
+            ("weight = 3", "check = [{ json = \"id\" }]", "check[0]: json: `id` is no JSON pointer"),
+            ("weight = 3", "extract = { a = { regex = \"(\" } }", "extract.a: regex"),
+            (
+                "weight = 3",
+                "then = [{ name = \"next\", path = \"/{{token}}\" }]",
+                "operations[0] `next`: path: unknown variable `token`",
+            ),
         ] {
             let error = refused(from, to);
             assert!(error.contains(problem), "{to}: {error}");

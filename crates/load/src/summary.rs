@@ -44,6 +44,9 @@ pub struct Summary {
     pub not_started: u64,
     pub stale_retries: u64,
     pub lateness_p99_ms: f64,
+    /// Users of a closed model, and the longest time without any response.
+    pub users: Option<u32>,
+    pub longest_silence_s: f64,
     pub validity: Validity,
 }
 
@@ -111,6 +114,8 @@ pub fn summary(result: &LoadResult) -> Summary {
         not_started: result.figures.not_started,
         stale_retries: result.stale_retries,
         lateness_p99_ms: result.lateness.quantile_ms(0.99).unwrap_or_default(),
+        users: result.users,
+        longest_silence_s: result.longest_silence.as_secs_f64(),
         validity: result.validity.clone(),
     }
 }

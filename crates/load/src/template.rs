@@ -65,15 +65,25 @@ impl Template {
     /// The text with `values` filled in.
     pub(crate) fn fill(&self, values: &[String], escape: Escape) -> String {
         let mut text = String::with_capacity(64);
+        self.append(values, escape, &mut text);
+        text
+    }
+
+    /// As [`Self::fill`], at the end of `text`.
+    pub(crate) fn append(&self, values: &[String], escape: Escape, text: &mut String) {
         for part in &self.parts {
             match part {
                 Part::Text(fixed) => text.push_str(fixed),
-                Part::Variable(at) if escape == Escape::Path => percent_encode(&values[*at], &mut text),
+                Part::Variable(at) if escape == Escape::Path => percent_encode(&values[*at], text),
                 Part::Variable(at) => text.push_str(&values[*at]),
             }
         }
-        text
     }
+}
+
+/// The names between `{{` and `}}`.
+pub(crate) fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()))
 }
 
 fn percent_encode(value: &str, text: &mut String) {

@@ -18,6 +18,11 @@ const DROPPED_INVALID_SHARE: f64 = 0.01;
 const HELD_BACK_DOUBTFUL_SHARE: f64 = 0.01;
 /// A quantile stands on the samples beyond it; with fewer than this its error is about half of itself.
 const MIN_BEYOND: f64 = 5.0;
+/// A beginning is a warm-up where its median is above the later one by this factor and by this much.
+const WARM_UP_FACTOR: f64 = 1.5;
+const WARM_UP_FLOOR_MS: f64 = 1.0;
+/// In a closed model, a stall of this share of the run or more hides so much of the tail that it is doubtful.
+const STALL_DOUBTFUL_SHARE: f64 = 0.01;
 
 /// What the generator saw of itself in one run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,12 +39,27 @@ pub struct Figures {
     pub run_queue_share: Option<f64>,
     /// Name and responses of each operation.
     pub samples: Vec<(String, u64)>,
+    /// Median responses of the first tenth of the run and of its second half, where it was looked at.
+    pub warm_up_ms: Option<(f64, f64)>,
+    /// Operations whose requests were all the same, although their names have a place for an id.
+    pub one_key: Vec<String>,
+    /// Users of a closed model, and the longest time without any response as share of the run.
+    pub closed: Option<(u32, f64)>,
 }
 
 /// All reasons to doubt the run, in a fixed order.
 #[must_use]
 pub fn judge(figures: &Figures) -> Validity {
-    let checks = [late_starts, generator_cpu, run_queue, dropped_arrivals, few_samples];
+    let checks = [
+        late_starts,
+        generator_cpu,
+        run_queue,
+        dropped_arrivals,
+        few_samples,
+        warm_up,
+        one_key,
+        closed_stall,
+    ];
     Validity { issues: checks.iter().filter_map(|check| check(figures)).collect() }
 }
 
@@ -138,6 +158,35 @@ fn few_samples(figures: &Figures) -> Option<ValidityIssue> {
     issue("few_samples", false, reason, "measure longer or at a higher rate")
 }
 
+fn warm_up(figures: &Figures) -> Option<ValidityIssue> {
+    let (first, later) = figures.warm_up_ms?;
+    if first <= later * WARM_UP_FACTOR || first <= later + WARM_UP_FLOOR_MS {
+        return None;
+    }
+    let reason = format!(
+        "the first tenth was slower than the second half (median {first:.1} ms, then {later:.1} ms), and is counted"
+    );
+    issue("warm_up", false, reason, "raise warm_up_s, or measure longer")
+}
+
+fn one_key(figures: &Figures) -> Option<ValidityIssue> {
+    if figures.one_key.is_empty() {
+        return None;
+    }
+    let reason = format!("all requests were the same: {}", figures.one_key.join(", "));
+    issue("one_key", false, reason, "a cache may have answered them: draw ids by variables")
+}
+
+fn closed_stall(figures: &Figures) -> Option<ValidityIssue> {
+    let (users, share) = figures.closed.filter(|(_, share)| *share > STALL_DOUBTFUL_SHARE)?;
+    let reason = format!(
+        "for {:.1} % of the run nothing was answered, which {users} users saw only once each, the limit is {:.0} %",
+        share * 100.0,
+        STALL_DOUBTFUL_SHARE * 100.0
+    );
+    issue("closed_model", false, reason, "give a rate in place of users: then everybody who waits is counted")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +201,9 @@ mod tests {
             cpu_share: Some(0.5),
             run_queue_share: Some(0.05),
             samples: vec![("GET /a".to_owned(), 500), ("GET /b".to_owned(), 9500)],
+            warm_up_ms: Some((6.0, 5.0)),
+            one_key: Vec::new(),
+            closed: Some((10, 0.005)),
         }
     }
 
@@ -197,6 +249,21 @@ mod tests {
         check(|f| f.not_started = 1, "dropped_arrivals", false, "1 of 10000 arrivals never started (0.0 %");
         check(|f| f.not_started = 200, "dropped_arrivals", true, "2.0 %");
         check(|f| f.held_back = 300, "dropped_arrivals", false, "3.0 % of the arrivals waited");
+    }
+
+    #[test]
+    fn a_slow_beginning_one_key_and_hidden_stalls_are_told() {
+        check(|f| f.warm_up_ms = Some((9.0, 5.0)), "warm_up", false, "median 9.0 ms, then 5.0 ms");
+        let mut quick = sound();
+        quick.warm_up_ms = Some((0.9, 0.2));
+        assert_eq!(judge(&quick), Validity::default());
+        check(|f| f.one_key = vec!["GET /a/{id}".to_owned()], "one_key", false, "the same: GET /a/{id}");
+        check(
+            |f| f.closed = Some((10, 0.1)),
+            "closed_model",
+            false,
+            "10.0 % of the run nothing was answered",
+        );
     }
 
     #[test]

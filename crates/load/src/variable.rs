@@ -1,8 +1,10 @@
 //! Values drawn for each request. Pure: the generator of chance is handed in.
 
+use crate::Share;
 use anyhow::{Result, bail};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Longest random text.
 const MAX_TEXT_LENGTH: usize = 1 << 20;
@@ -35,6 +37,24 @@ pub enum Variable {
     Uuid,
     /// Random lower-case letters and digits.
     Text { length: usize },
+    /// A column of a CSV file with a header line. Variables of one file come from one row.
+    Csv {
+        file: PathBuf,
+        column: String,
+        #[serde(default)]
+        order: Order,
+    },
+}
+
+/// Which row of a data file comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Each equally often.
+    #[default]
+    Random,
+    /// One after the other, again from the first after the last.
+    Sequence,
 }
 
 fn one() -> i64 {
@@ -64,30 +84,62 @@ impl Variable {
 pub(crate) struct Source {
     variable: Variable,
     next: i64,
+    /// To the next value of this generator.
+    step: i64,
     zipf: Option<Zipf>,
+    column: Vec<String>,
 }
 
 impl Source {
     /// Of a checked variable.
-    pub(crate) fn new(variable: &Variable) -> Self {
-        let next = if let Variable::Sequence { from, .. } = variable { *from } else { 0 };
+    ///
+    /// # Errors
+    /// A data file that cannot be read.
+    pub(crate) fn new(variable: &Variable, share: Share) -> Result<Self> {
+        let column = match variable {
+            Variable::Csv { file, column, .. } => crate::csv::read_column(file, column)?,
+            _ => Vec::new(),
+        };
+        let (index, of) = (i64::from(share.index()), i64::from(share.of()));
+        let (next, step) = match variable {
+            Variable::Sequence { from, step } => {
+                (from.wrapping_add(step.wrapping_mul(index)), step.wrapping_mul(of))
+            }
+            _ => (index, of),
+        };
         let zipf = match variable {
             Variable::Integer { from, to, skew } if *skew > 0.0 => Some(Zipf::new(to.abs_diff(*from), *skew)),
             _ => None,
         };
-        Self { variable: variable.clone(), next, zipf }
+        Ok(Self { variable: variable.clone(), next, step, zipf, column })
     }
 
-    pub(crate) fn draw(&mut self, random: &mut impl Rng) -> String {
+    /// As [`Self::draw`]; `row` is the same for all variables of a request.
+    #[expect(clippy::cast_possible_truncation, reason = "an index below the number of rows")]
+    pub(crate) fn draw_row(&mut self, random: &mut impl Rng, row: u64) -> String {
+        let rows = self.column.len() as u64;
         match &self.variable {
+            Variable::Csv { order: Order::Random, .. } => self.column[(row % rows) as usize].clone(),
+            Variable::Csv { order: Order::Sequence, .. } => {
+                let at = self.next.cast_unsigned() % rows;
+                self.next = self.next.wrapping_add(self.step);
+                self.column[at as usize].clone()
+            }
+            _ => self.draw(random),
+        }
+    }
+
+    fn draw(&mut self, random: &mut impl Rng) -> String {
+        match &self.variable {
+            Variable::Csv { .. } => String::new(),
             Variable::Integer { from, to, .. } => match &self.zipf {
                 Some(zipf) => from.saturating_add_unsigned(zipf.draw(random) - 1).to_string(),
                 None => random.random_range(*from..=*to).to_string(),
             },
             Variable::List { values } => values[random.random_range(0..values.len())].clone(),
-            Variable::Sequence { step, .. } => {
+            Variable::Sequence { .. } => {
                 let value = self.next;
-                self.next = self.next.wrapping_add(*step);
+                self.next = self.next.wrapping_add(self.step);
                 value.to_string()
             }
             Variable::Uuid => uuid(random.random()),
@@ -173,8 +225,8 @@ mod tests {
     fn draws(variable: &Variable, n: usize) -> Vec<String> {
         variable.check().unwrap();
         let mut random = Xoshiro256PlusPlus::seed_from_u64(7);
-        let mut source = Source::new(variable);
-        (0..n).map(|_| source.draw(&mut random)).collect()
+        let mut source = Source::new(variable, Share::WHOLE).unwrap();
+        (0..n).map(|n| source.draw_row(&mut random, n as u64)).collect()
     }
 
     #[test]
@@ -221,6 +273,23 @@ mod tests {
         let id = &draws(&Variable::Uuid, 1)[0];
         assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id}");
         assert!("89ab".contains(&id[19..20]), "{id}");
+    }
+
+    #[test]
+    fn generators_share_a_sequence_without_overlap() {
+        let of = |share: &str| {
+            let variable = Variable::Sequence { from: 1, step: 10 };
+            let mut source = Source::new(&variable, share.parse().unwrap()).unwrap();
+            let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+            (0..3).map(|_| source.draw_row(&mut random, 0)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (of("1/2"), of("2/2")),
+            (
+                vec!["1".into(), "21".into(), "41".into()],
+                vec!["11".to_owned(), "31".to_owned(), "51".to_owned()]
+            )
+        );
     }
 
     #[test]

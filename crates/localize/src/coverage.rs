@@ -8,11 +8,11 @@ use crate::tree::{Forest, Node};
 #[must_use]
 pub fn coverage(forest: &Forest, shapes: &Shapes) -> Vec<f64> {
     let of = |endpoint: &crate::shape::Endpoint| {
-        let (covered, total) = endpoint.trees.iter().fold((0_i64, 0_i64), |(covered, total), tree| {
+        let (covered, total) = endpoint.trees.iter().fold((0.0, 0.0), |(covered, total), tree| {
             let tree = &forest.trees[*tree as usize];
-            (covered + covered_ns(forest, tree.root), total + forest.root_ns(tree))
+            (covered + covered_ns(forest, tree.root) as f64, total + forest.root_ns(tree) as f64)
         });
-        if total > 0 { covered as f64 / total as f64 } else { 1.0 }
+        if total > 0.0 { covered / total } else { 1.0 }
     };
     shapes.endpoints.iter().map(of).collect()
 }

@@ -49,8 +49,8 @@ pub fn suspects(now: &Facts<'_>, base: &Facts<'_>) -> Vec<Suspect> {
     services.extend(grown.iter().flat_map(|g| [g.step.from.as_str(), g.step.to.as_str()]));
     let mut suspects: Vec<Suspect> =
         services.into_iter().map(|service| suspect(service, &grown, &full)).collect();
-    let roots: i64 = base.shapes.endpoints.iter().map(|e| e.root_ns).sum();
-    let mean_ns = roots as f64 / base.forest.trees.len().max(1) as f64;
+    let roots: f64 = base.shapes.endpoints.iter().map(|e| e.root_ns as f64).sum();
+    let mean_ns = roots / base.forest.trees.len().max(1) as f64;
     let least_ns = now.thresholds.differential_min_share * mean_ns;
     suspects.retain(|s| s.cpu.is_some() || s.increase_ns > least_ns);
     suspects.sort_by(|a, b| b.order().partial_cmp(&a.order()).unwrap_or(std::cmp::Ordering::Equal));

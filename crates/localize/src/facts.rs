@@ -2,16 +2,18 @@
 
 use crate::critical::Critical;
 use crate::depend::Independent;
+use crate::links::Link;
 use crate::load::Load;
 use crate::resolve::{Call, Calls};
+use crate::runtime::Runtime;
 use crate::saturation::Saturation;
 use crate::shape::{Endpoint, EndpointId, Group, Shape, ShapeId, Shapes};
 use crate::simulate::Stage;
 use crate::thresholds::Thresholds;
 use crate::tree::{Forest, Node, NodeId, TreeId};
-use crate::{coverage, critical, depend, load, resolve, saturation, shape, tree};
+use crate::{coverage, critical, depend, links, load, resolve, runtime, saturation, shape, tree};
 use hashbrown::HashMap;
-use model::{Plan, Recording, Statement, Sym, Value};
+use model::{Plan, Recording, ResourceId, SpanTable, Statement, Sym, Value};
 
 /// Levels of a path that are written out.
 const MAX_PATH: usize = 32;
@@ -30,7 +32,12 @@ pub struct Facts<'a> {
     /// By endpoint, see [`coverage::coverage`].
     pub coverage: Vec<f64>,
     pub saturation: Saturation,
+    pub runtime: Runtime,
     pub load: Load,
+    /// Messages whose two ends were recorded.
+    pub links: Vec<Link>,
+    /// Some service has two instances or more.
+    pub has_instances: bool,
     /// By key of the text: positions among the recording's statements and plans.
     statements: HashMap<String, usize>,
     plans: HashMap<String, usize>,
@@ -48,6 +55,8 @@ impl<'a> Facts<'a> {
         let coverage = coverage::coverage(&forest, &shapes);
         let saturation = saturation::saturation(recording);
         let load = load::join(recording, &forest, &shapes, &calls);
+        let links = links::links(&recording.spans, &forest);
+        let has_instances = has_instances(&recording.spans, &calls);
         let statements = by_key(recording.statements.iter().map(|s| s.text.as_str()));
         let plans = by_key(recording.plans.iter().map(|p| p.statement.as_str()));
         let single_trace = single_trace || forest.traces == 1;
@@ -62,7 +71,10 @@ impl<'a> Facts<'a> {
             independent,
             coverage,
             saturation,
+            runtime: runtime::runtime(recording),
             load,
+            links,
+            has_instances,
             statements,
             plans,
         }
@@ -130,6 +142,14 @@ impl<'a> Facts<'a> {
         self.forest.root_ns(&self.forest.trees[tree as usize])
     }
 
+    /// When a tree's root started, Unix nanoseconds; far enough from the largest number that times within the tree can
+    /// be added.
+    #[must_use]
+    pub fn began_ns(&self, tree: TreeId) -> i64 {
+        const FAR: i64 = i64::MAX / 4;
+        i64::try_from(self.forest.trees[tree as usize].start_ns).map_or(FAR, |ns| ns.min(FAR))
+    }
+
     /// Requests of an endpoint per second of the window; of the load where there is one, else of the traces.
     #[must_use]
     pub fn rate_per_s(&self, endpoint: EndpointId) -> f64 {
@@ -191,6 +211,19 @@ impl<'a> Facts<'a> {
             thresholds: self.thresholds,
         }
     }
+}
+
+/// Resources of one service with different instances.
+fn has_instances(spans: &SpanTable, calls: &Calls) -> bool {
+    let mut first: HashMap<&str, Sym> = HashMap::new();
+    for number in 0..spans.resource_count() {
+        let resource = ResourceId(u32::try_from(number).unwrap_or(u32::MAX));
+        let instance = calls.instance(resource);
+        if instance != Sym::EMPTY && *first.entry(calls.service(resource)).or_insert(instance) != instance {
+            return true;
+        }
+    }
+    false
 }
 
 /// The first of equal keys stays.

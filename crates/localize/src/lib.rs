@@ -9,12 +9,14 @@ pub mod differential;
 pub mod docs;
 pub mod facts;
 mod goals;
+pub mod links;
 pub mod load;
 pub mod load_model;
 pub mod predict;
 pub mod rank;
 pub mod resolve;
 pub mod rules;
+pub mod runtime;
 pub mod saturation;
 pub mod shape;
 pub mod simulate;
@@ -124,6 +126,10 @@ fn claims(facts: &Facts<'_>, options: &Options<'_>) -> (Vec<Claim>, Vec<RuleNotR
             }
         }
     }
+    not_run.extend(rules::NOT_RUN.iter().map(|(rule, missing)| RuleNotRun {
+        rule: (*rule).to_owned(),
+        missing_signal: (*missing).to_owned(),
+    }));
     not_run.sort();
     (claims, not_run)
 }

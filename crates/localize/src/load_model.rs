@@ -30,9 +30,9 @@ pub fn relief(facts: &Facts<'_>, endpoint: EndpointId, saved: f64) -> Relief {
         return Relief::NONE;
     };
     let rho = rho.min(t.load_model_cap);
-    let total: i64 = facts.shapes.endpoints.iter().map(|e| e.root_ns).sum();
-    let own = facts.shapes.endpoint(endpoint).root_ns;
-    let share = if total > 0 { own as f64 / total as f64 } else { 0.0 };
+    let total: f64 = facts.shapes.endpoints.iter().map(|e| e.root_ns as f64).sum();
+    let own = facts.shapes.endpoint(endpoint).root_ns as f64;
+    let share = if total > 0.0 { own / total } else { 0.0 };
     let after = rho * (1.0 - share * saved);
     let cores = facts.saturation.cpus;
     let stretch = |rho: f64| 1.0 / (1.0 - rho.powf(cores));

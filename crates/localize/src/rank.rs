@@ -93,6 +93,8 @@ impl Ranker<'_> {
         let prediction = self.predict(rule, &candidate);
         if let Some(prediction) = &prediction
             && suspect.is_none()
+            // What a rule gives a severity of its own is told for other reasons than its gain.
+            && candidate.severity.is_none()
             && self.is_small(prediction)
             && !self.is_telling(&candidate, prediction)
         {

@@ -15,6 +15,9 @@ pub type EndpointId = u32;
 
 /// Beyond so many shapes, further ones are not told apart: the templates hold values that we cannot recognise.
 const MAX_SHAPES: usize = 200_000;
+/// A weighted sample has so many places for each tree, and at least so many in all: enough for a p99.
+const SPREAD: usize = 16;
+const MIN_SPREAD: usize = 1_000;
 /// The shape of what found no room.
 pub const NO_SHAPE: ShapeId = u32::MAX;
 
@@ -40,7 +43,8 @@ impl Endpoint {
     pub fn sample(&self, weights: &[f32], most: usize) -> Vec<TreeId> {
         let weight = |tree: &TreeId| weights.get(*tree as usize).map_or(1.0, |w| f64::from(*w));
         let heavy = self.requests > self.trees.len() as f64;
-        let count = (if heavy { most } else { self.trees.len() }).min(most);
+        let spread = self.trees.len().saturating_mul(SPREAD).max(MIN_SPREAD);
+        let count = (if heavy { spread } else { self.trees.len() }).min(most);
         let step = self.requests / count.max(1) as f64;
         let mut out = Vec::with_capacity(count);
         let (mut passed, mut next) = (0.0, step / 2.0);
@@ -222,10 +226,12 @@ impl Builder<'_> {
         for (id, tree) in (0..).zip(&self.forest.trees) {
             let entry = self.entry(tree.root);
             let node = self.forest.node(entry);
-            let endpoint = if tree.orphan || node.class.is_storage() || node.class == Class::Pool {
+            let call = &self.calls.rows[node.row as usize];
+            // The half of a shared span that tells neither name nor time.
+            let nothing = call.template == Sym::EMPTY && self.forest.root_ns(tree) == 0;
+            let endpoint = if tree.orphan || nothing || node.class.is_storage() || node.class == Class::Pool {
                 None
             } else {
-                let call = &self.calls.rows[node.row as usize];
                 Some(self.endpoint(call.service, call.template, node.class))
             };
             self.out.of_tree.push(endpoint);

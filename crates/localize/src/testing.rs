@@ -4,12 +4,40 @@ use crate::thresholds::Thresholds;
 use crate::tree::{self, Ingest};
 use crate::{Options, localize, resolve};
 use expect_test::Expect;
-use model::{Diagnosis, Finding, Recording, SpanTable, fixture};
+use model::{
+    Attribute, Diagnosis, Finding, MetricKind, MetricSeries, Point, Recording, SpanTable, Value, fixture,
+};
 
 /// A recording of drawn traces and nothing else.
 pub(crate) fn drawn(drawing: &str) -> Recording {
     let spans = fixture::spans(drawing).unwrap_or_else(|problem| panic!("{problem}"));
     Recording { spans, ..Recording::default() }
+}
+
+/// A gauge with its attributes and points: seconds and values.
+pub(crate) fn gauge_series(name: &str, attributes: &[(&str, &str)], points: &[(u64, f64)]) -> MetricSeries {
+    let point = |(s, value): &(u64, f64)| Point { time_ns: s * 1_000_000_000, value: *value };
+    MetricSeries {
+        name: name.to_owned(),
+        unit: "1".to_owned(),
+        kind: MetricKind::Gauge,
+        attributes: attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        points: points.iter().map(point).collect(),
+    }
+}
+
+/// The same spans, each trace made by the instance that `of` names for its number, from 1.
+pub(crate) fn on_instances(mut recording: Recording, of: impl Fn(usize) -> &'static str) -> Recording {
+    let spans = &mut recording.spans;
+    let key = spans.strings.intern("service.instance.id");
+    for row in 0..spans.len() {
+        let trace = usize::try_from(spans.trace_ids[row]).unwrap_or(0);
+        let mut attributes = spans.packed_resource(spans.resources[row]).to_vec();
+        let value = spans.pack(Value::Text(of(trace)));
+        attributes.push(Attribute { key, value });
+        spans.resources[row] = spans.add_resource(&attributes);
+    }
+    recording
 }
 
 /// The findings of one rule only, for tests of that rule.

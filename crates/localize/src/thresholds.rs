@@ -56,6 +56,8 @@ pub struct Thresholds {
     pub repeated_subtree_calls: u32,
     /// Redundant: same template and same parameters within a request.
     pub redundant_calls: u32,
+    /// Redundant: look-ups of one template within a request, where parameters are not sent.
+    pub redundant_hidden_calls: usize,
     /// Equal calls that lie further apart than this, milliseconds, with nothing between them, are a poller's.
     pub polling_gap_ms: f64,
     /// Uncached read: share of calls that repeat an earlier key within the time to live.
@@ -139,6 +141,65 @@ pub struct Thresholds {
     /// Run-queue wait, seconds per second and CPU, that tells saturation where utilization is not known.
     pub run_queue_per_cpu: f64,
 
+    /// Transaction over a call: share of the requests in which it is open at the call.
+    pub transaction_call_share: f64,
+    /// Retries: failed tries as share of the calls ...
+    pub retry_call_share: f64,
+    /// ... or of the critical path.
+    pub retry_path_share: f64,
+    /// Lock wait: p95 of the write, milliseconds ...
+    pub lock_wait_ms: f64,
+    /// ... and so many times its quickest quarter ...
+    pub lock_wait_ratio: f64,
+    /// ... and share of the slow ones that end with another transaction's commit.
+    pub lock_wait_share: f64,
+    /// Imbalance: calls of each instance ...
+    pub imbalance_calls: u64,
+    /// ... its p95 against that of the others (LOCALIZE: 2) ...
+    pub imbalance_ratio: f64,
+    /// ... its median against theirs ...
+    pub imbalance_median_ratio: f64,
+    /// ... and the rank sum's distance from chance, in standard errors.
+    pub imbalance_sigma: f64,
+    /// Stampede: share of reads that start while an equal one is on its way ...
+    pub stampede_share: f64,
+    /// ... and how many at once.
+    pub stampede_at_once: usize,
+    /// Event loop: a stretch of computing, milliseconds ...
+    pub blocked_ms: f64,
+    /// ... in which so many events of other requests were to be expected in all ...
+    pub blocked_events: f64,
+    /// ... and fewer than this share of them were seen.
+    pub blocked_share: f64,
+    /// Queue before a service: p95 of the wait, milliseconds ...
+    pub queue_wait_ms: f64,
+    /// ... its mean as share of the request ...
+    pub queue_wait_share: f64,
+    /// ... over so many calls.
+    pub queue_calls: u64,
+    /// Messages: p95 of the time in the queue, seconds.
+    pub message_wait_s: f64,
+    /// Garbage collection: share of the time (Coroot: 5 %).
+    pub gc_share: f64,
+    /// Memory: share of the limit.
+    pub memory_full: f64,
+    /// Memory: growth by the hour as share of what is used (LOCALIZE: 10 %) ...
+    pub memory_growth_per_h: f64,
+    /// ... seen over so many seconds.
+    pub memory_growth_s: f64,
+    /// Disk: share of time in which some task waited for it ...
+    pub io_pressure: f64,
+    /// ... and share of the critical path in database calls.
+    pub io_path_share: f64,
+    /// Serialization: own time as share of the critical path.
+    pub serialization_share: f64,
+    /// An answer up to this, bytes, fits one packet.
+    pub one_packet_bytes: f64,
+    /// Compression: median size of an answer of text, bytes.
+    pub compress_bytes: f64,
+    /// Share of answers without a header, for it to be missing.
+    pub plain_share: f64,
+
     /// Against a baseline: growth of a service's own time per request, in standard errors ...
     pub differential_sigma: f64,
     /// ... and as share of the baseline.
@@ -150,6 +211,7 @@ pub struct Thresholds {
 }
 
 impl Default for Thresholds {
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn default() -> Self {
         Self {
             min_traces: 3,
@@ -176,6 +238,7 @@ impl Default for Thresholds {
             batch_gap_saved: 0.5,
             repeated_subtree_calls: 3,
             redundant_calls: 2,
+            redundant_hidden_calls: 3,
             polling_gap_ms: 10.0,
             cache_hit_ratio: 0.3,
             cache_path_share: 0.10,
@@ -216,6 +279,35 @@ impl Default for Thresholds {
             load_model_from: 0.7,
             load_model_cap: 0.98,
             run_queue_per_cpu: 0.5,
+            transaction_call_share: 0.5,
+            retry_call_share: 0.10,
+            retry_path_share: 0.05,
+            lock_wait_ms: 20.0,
+            lock_wait_ratio: 3.0,
+            lock_wait_share: 0.6,
+            imbalance_calls: 20,
+            imbalance_ratio: 2.0,
+            imbalance_median_ratio: 1.3,
+            imbalance_sigma: 4.0,
+            stampede_share: 0.2,
+            stampede_at_once: 3,
+            blocked_ms: 10.0,
+            blocked_events: 30.0,
+            blocked_share: 0.1,
+            queue_wait_ms: 10.0,
+            queue_wait_share: 0.10,
+            queue_calls: 20,
+            message_wait_s: 1.0,
+            gc_share: 0.05,
+            memory_full: 0.90,
+            memory_growth_per_h: 0.10,
+            memory_growth_s: 600.0,
+            io_pressure: 0.10,
+            io_path_share: 0.30,
+            serialization_share: 0.15,
+            one_packet_bytes: 1_400.0,
+            compress_bytes: 10_000.0,
+            plain_share: 0.9,
             differential_sigma: 3.0,
             differential_growth: 0.2,
             differential_min_share: 0.01,

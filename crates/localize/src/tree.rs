@@ -66,6 +66,8 @@ pub struct Ingest {
     pub realigned: u64,
     pub clamped: u64,
     pub detached: u64,
+    /// Entries of a service after their caller had ended: requests of their own.
+    pub apart: u64,
 }
 
 /// All trees, by start of their roots.
@@ -121,7 +123,8 @@ pub fn plant(table: &SpanTable, calls: &Calls, thresholds: &Thresholds) -> Fores
     let mut order: Vec<(u128, u32)> =
         table.trace_ids.iter().zip(0..).map(|(trace, row)| (*trace, row)).collect();
     order.sort_unstable();
-    let mut nursery = Nursery { table, calls, thresholds, forest: Forest::default(), spans: Vec::new() };
+    let mut nursery =
+        Nursery { table, calls, thresholds, forest: Forest::default(), spans: Vec::new(), apart: Vec::new() };
     nursery.forest.nodes.reserve(table.len());
     for trace in order.chunk_by(|a, b| a.0 == b.0) {
         nursery.trace(trace);
@@ -155,6 +158,8 @@ struct Nursery<'a> {
     thresholds: &'a Thresholds,
     forest: Forest,
     spans: Vec<Local>,
+    /// Entries that are requests of their own, with the shift of what is below them.
+    apart: Vec<(u32, i64)>,
 }
 
 impl Nursery<'_> {
@@ -169,8 +174,11 @@ impl Nursery<'_> {
         let children = self.drop_second_layers(children);
         for root in 0..self.spans.len() {
             if self.spans[root].parent == NONE && !self.spans[root].dead {
-                self.grow(root, &children, trace_id, base);
+                self.grow((root, 0), &children, trace_id, base);
             }
+        }
+        while let Some((entry, shift)) = self.apart.pop() {
+            self.grow((entry as usize, shift), &children, trace_id, base);
         }
     }
 
@@ -249,19 +257,23 @@ impl Nursery<'_> {
 
     /// Spans that share an id: a client and its server (Zipkin) are parent and child, equal spans are copies.
     fn settle_shared_id(&mut self, same: &[(u64, u32)], halves: &mut Vec<(u32, u32)>) {
-        for (n, &(_, later)) in same.iter().enumerate() {
-            for &(_, earlier) in &same[..n] {
-                let (a, b) = (self.spans[earlier as usize], self.spans[later as usize]);
-                if a.dead || b.dead {
-                    continue;
-                }
-                if (a.class == Class::Server) != (b.class == Class::Server) {
-                    let pair = if b.class == Class::Server { (earlier, later) } else { (later, earlier) };
-                    halves.push(pair);
+        let mut alike: Vec<u32> = same.iter().map(|s| s.1).collect();
+        let key = |span: &Local| (span.start, span.end, span.class);
+        alike.sort_unstable_by_key(|at| (key(&self.spans[*at as usize]), *at));
+        for pair in alike.windows(2) {
+            if key(&self.spans[pair[0] as usize]) == key(&self.spans[pair[1] as usize]) {
+                self.spans[pair[1] as usize].dead = true;
+                self.forest.ingest.duplicates += 1;
+            }
+        }
+        let alive = same.iter().map(|s| s.1).filter(|at| !self.spans[*at as usize].dead);
+        let alive: Vec<u32> = alive.take(MAX_SHARED_ID).collect();
+        for (n, &later) in alive.iter().enumerate() {
+            for &earlier in &alive[..n] {
+                let (a, b) = (self.spans[earlier as usize].class, self.spans[later as usize].class);
+                if (a == Class::Server) != (b == Class::Server) {
+                    halves.push(if b == Class::Server { (earlier, later) } else { (later, earlier) });
                     self.forest.ingest.joined_halves += 1;
-                } else if a.start == b.start && a.end == b.end && a.class == b.class {
-                    self.spans[later as usize].dead = true;
-                    self.forest.ingest.duplicates += 1;
                 }
             }
         }
@@ -270,6 +282,7 @@ impl Nursery<'_> {
     /// Of several spans with the parent's id, the one in the child's own service, servers before clients.
     fn choose_parent(&self, child: usize, candidates: impl Iterator<Item = u32>) -> Option<u32> {
         let own = self.call(&self.spans[child]).service;
+        let candidates = candidates.take(MAX_SHARED_ID);
         candidates.filter(|c| *c as usize != child && !self.spans[*c as usize].dead).max_by_key(|c| {
             let span = &self.spans[*c as usize];
             (self.call(span).service == own, span.class == Class::Server, std::cmp::Reverse(span.row))
@@ -367,6 +380,9 @@ impl Nursery<'_> {
         for &(_, at) in siblings {
             let span = &self.spans[at as usize];
             open.retain(|o| self.spans[*o as usize].end > span.start);
+            if open.len() > MAX_KEPT_OPEN {
+                open.drain(..open.len() - MAX_KEPT_OPEN);
+            }
             let covering = open.iter().rev().take(MAX_OPEN_SIBLINGS).filter(|o| self.covers(**o, at));
             if let Some(parent) = covering.min_by_key(|o| self.spans[**o as usize].end) {
                 adopted.push((at, *parent));
@@ -393,7 +409,7 @@ impl Nursery<'_> {
     }
 
     /// Emits one tree, parents first: aligned, clamped, detached tails marked.
-    fn grow(&mut self, root: usize, children: &[(u32, u32)], trace_id: u128, base: u64) {
+    fn grow(&mut self, (root, shift): (usize, i64), children: &[(u32, u32)], trace_id: u128, base: u64) {
         let first = self.next_node();
         let origin = self.spans[root].start;
         let orphan = self.spans[root].missing_parent && self.spans[root].class != Class::Server;
@@ -401,7 +417,7 @@ impl Nursery<'_> {
             self.forest.ingest.orphans += 1;
         }
         // (span, parent node, shift in ns)
-        let mut stack = vec![(u32::try_from(root).unwrap_or(NONE), NONE, 0_i64)];
+        let mut stack = vec![(u32::try_from(root).unwrap_or(NONE), NONE, shift)];
         let mut below: Vec<(i64, i64, u32, i64)> = Vec::new();
         while let Some((at, parent, shift)) = stack.pop() {
             let node = self.next_node();
@@ -419,6 +435,12 @@ impl Nursery<'_> {
             let from = children.partition_point(|c| c.0 < at);
             for &(_, child) in children[from..].iter().take_while(|c| c.0 == at) {
                 let shift = self.fit(at, child, shift);
+                if self.is_apart(at, child) {
+                    self.spans[child as usize].detached = false;
+                    self.forest.ingest.apart += 1;
+                    self.apart.push((child, shift));
+                    continue;
+                }
                 let fitted = &self.spans[child as usize];
                 below.push((fitted.start, fitted.end, child, shift));
             }
@@ -433,6 +455,13 @@ impl Nursery<'_> {
         }
         let start_ns = base.saturating_add(u64::try_from(origin).unwrap_or(0));
         self.forest.trees.push(Tree { trace_id, root: first, end, start_ns, orphan });
+    }
+
+    /// Whether a service was entered after the caller had ended: a redirect that a browser followed, work that nobody
+    /// waited for. It is a request of its own.
+    fn is_apart(&self, parent: u32, child: u32) -> bool {
+        let (p, c) = (&self.spans[parent as usize], &self.spans[child as usize]);
+        c.class == Class::Server && c.detached && c.start >= p.end
     }
 
     fn next_node(&self) -> NodeId {
@@ -484,6 +513,10 @@ impl Nursery<'_> {
     }
 }
 
+/// Of spans with one id, so many are told apart.
+const MAX_SHARED_ID: usize = 32;
+/// Of siblings that overlap, so many are remembered, the newest.
+const MAX_KEPT_OPEN: usize = 64;
 /// At most so many open siblings are looked at for a covering one.
 const MAX_OPEN_SIBLINGS: usize = 16;
 /// Siblings that start within this share of the longer one's time were started side by side.

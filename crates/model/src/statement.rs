@@ -88,6 +88,15 @@ pub struct TableFigures {
     pub writes_per_second: f64,
     /// Rows changed since the planner's statistics were taken, as share of all rows.
     pub stale_share: f64,
+    /// Share of the updates that touched no index; one more index on a column that they set ends that.
+    #[serde(default)]
+    pub hot_update_share: f64,
+    /// What one more index adds to each row written, estimated; 0 where that is not known.
+    #[serde(default)]
+    pub index_write_us: f64,
+    /// Write-ahead log that one more index adds to each row written, without page images; 0 where that is not known.
+    #[serde(default)]
+    pub index_write_bytes: f64,
 }
 
 /// How a what-if figure came about.

@@ -6,6 +6,7 @@ mod disk;
 mod metrics;
 mod read;
 mod requests;
+mod reservoir;
 mod rest;
 mod sink;
 mod spans;
@@ -14,6 +15,7 @@ mod table;
 mod write;
 
 pub use read::{read, read_run, read_wanted};
+pub use reservoir::{Reservoir, RootFigures, Thinned};
 pub use sink::SpanSink;
 pub use spans_read::read_spans;
 pub use write::{Writer, write_findings};

@@ -1,7 +1,7 @@
 //! Gzip and zstd with a bound on what comes out, so that a small body cannot fill the memory.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 /// Memory that a zstd stream may ask for, as power of two; what senders use by default needs 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 27;
@@ -42,6 +42,18 @@ impl Coding {
         } else {
             None
         }
+    }
+
+    /// A reader of the uncompressed bytes; several members or frames follow each other.
+    pub(crate) fn reader(self, packed: impl BufRead + 'static) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+            Self::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Box::new(decoder)
+            }
+        })
     }
 
     /// All of it, if it is at most `max_bytes`.

@@ -1,7 +1,7 @@
 //! Attribute keys as they repeat from span to span. A key is found by the key that came before it in the last span
 //! alike, so that most cost one comparison of bytes; and each key knows whether its values repeat.
 
-use crate::bounds::MAX_KEYS;
+use crate::bounds::{MAX_KEY_BYTES, MAX_KEYS};
 use hashbrown::HashMap;
 use model::{PackedValue, Strings, Sym};
 
@@ -32,6 +32,7 @@ pub(crate) struct Keys {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoKey {
     NotUtf8,
+    TooLong,
     Full,
 }
 
@@ -70,6 +71,9 @@ impl Keys {
 
     fn add(&mut self, strings: &mut Strings, text: &[u8]) -> Result<KeyId, NoKey> {
         let words = std::str::from_utf8(text).map_err(|_| NoKey::NotUtf8)?;
+        if text.len() > MAX_KEY_BYTES {
+            return Err(NoKey::TooLong);
+        }
         if self.entries.len() > MAX_KEYS {
             return Err(NoKey::Full);
         }

@@ -1,4 +1,5 @@
-//! Traces and metrics in: OTLP over HTTP and gRPC, trace files of four kinds, Prometheus, figures of host and processes.
+//! Traces and metrics in: OTLP over HTTP and gRPC, trace files of four kinds, the query interfaces of Jaeger and Tempo,
+//! Prometheus, figures of host and processes.
 //! It keeps what was sent, within named bounds, and counts what it could not keep; it judges nothing and reads no
 //! clock (`Clock` is passed in).
 
@@ -9,10 +10,12 @@ pub mod files;
 pub mod host;
 mod inflate;
 mod intake;
+mod json;
 mod keys;
 mod metric_store;
 pub mod otlp;
 pub mod prometheus;
+pub mod query;
 mod receiver;
 mod report;
 

@@ -1,6 +1,7 @@
 //! What came in and what of it could not be kept, by reason; the gaps of a recording come from here.
 
 use model::Gap;
+use recording::Thinned;
 use std::collections::BTreeMap;
 
 /// Why a span, point or attribute was not kept.
@@ -23,6 +24,10 @@ pub enum Unusable {
     Links,
     TextMemory,
     SpanMemory,
+    /// Ends of texts beyond the bound of one text, and keys beyond theirs.
+    LongText,
+    /// Spans of a trace that broke off before it said which service they are of.
+    CutOff,
     /// A histogram whose buckets and bounds do not fit each other.
     Histogram,
     /// A value or key that points into a string table, which only profiles have.
@@ -48,6 +53,8 @@ impl Unusable {
             Self::Links => "links without proper ids or beyond the limit per span",
             Self::TextMemory => "texts beyond the memory limit",
             Self::SpanMemory => "spans beyond the memory limit",
+            Self::LongText => "ends of texts longer than 64 KiB",
+            Self::CutOff => "spans of a trace that breaks off",
             Self::Histogram => "histograms whose buckets and bounds do not fit",
             Self::StringTable => "attributes that name a string table",
         }
@@ -98,7 +105,14 @@ pub struct IngestReport {
     pub disk_error: Option<String>,
     /// What was not kept, by reason.
     pub unusable: BTreeMap<Unusable, u64>,
+    /// Files or parts of files that could not be used, in words; only the first are listed.
+    pub losses: Vec<String>,
+    /// What was sampled, where the spans did not fit the memory.
+    pub thinned: Option<Thinned>,
 }
+
+/// Losses that are listed.
+const MAX_LOSSES: usize = 16;
 
 impl IngestReport {
     pub(crate) fn count(&mut self, reason: Unusable, times: u64) {
@@ -110,6 +124,13 @@ impl IngestReport {
     pub(crate) fn malformed(&mut self, problem: impl Into<String>) {
         self.malformed += 1;
         self.first_malformed.get_or_insert_with(|| problem.into());
+    }
+
+    /// Notes a file or a part of one that could not be used.
+    pub(crate) fn lost(&mut self, what: String) {
+        if self.losses.len() < MAX_LOSSES {
+            self.losses.push(what);
+        }
     }
 
     /// Adds the counts of a later window.
@@ -130,6 +151,10 @@ impl IngestReport {
         }
         for (reason, times) in &later.unusable {
             self.count(*reason, *times);
+        }
+        later.losses.iter().for_each(|loss| self.lost(loss.clone()));
+        if self.thinned.is_none() {
+            self.thinned.clone_from(&later.thinned);
         }
     }
 
@@ -154,6 +179,14 @@ impl IngestReport {
             let reason = format!("{} requests were refused, the memory for spans was full", self.refused);
             Gap::new("traces", reason, Unusable::SpanMemory.hint())
         });
-        lost.chain(malformed).chain(disk).chain(refused).collect()
+        let losses = self.losses.iter().map(|loss| {
+            Gap::new(
+                "traces",
+                loss,
+                "wait until the file is complete, or fetch it again; what came before counts",
+            )
+        });
+        let thinned = self.thinned.iter().map(Thinned::gap);
+        lost.chain(malformed).chain(losses).chain(disk).chain(refused).chain(thinned).collect()
     }
 }

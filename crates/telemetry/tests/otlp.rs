@@ -306,7 +306,7 @@ fn json_gives_the_same_metrics_as_the_wire() {
         ]}}]}}]}}"#
     );
     let mut intake = Intake::default();
-    let walked = read_json(&serde_json::from_str(&json).unwrap(), &mut intake).unwrap();
+    let walked = read_json(&json, &mut intake).unwrap();
     assert_eq!((walked.kept, walked.rejected), (8, 1));
     assert_eq!(told(&intake.take()), SERIES);
 }
@@ -337,7 +337,7 @@ fn json_is_read_in_all_its_dialects() {
     );
     for json in [camel, snake] {
         let mut intake = Intake::default();
-        read_json(&serde_json::from_str(&json).unwrap(), &mut intake).unwrap();
+        read_json(&json, &mut intake).unwrap();
         let batch = intake.take();
         let span = batch.spans.row(0);
         let fields = span.fields();
@@ -354,9 +354,73 @@ fn json_is_read_in_all_its_dialects() {
 }
 
 #[test]
+fn json_fields_come_in_any_order() {
+    let (trace, span) = ("0102030405060708090a0b0c0d0e0f10", "0707070707070707");
+    let json = format!(
+        r#"{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{{"events": [
+            {{"attributes": [{{"value": {{"stringValue": "late"}}, "key": "exception.message"}},
+                             {{"value": {{"stringValue": "no"}}, "key": "other"}}], "name": "exception"}},
+            {{"attributes": [{{"value": {{"stringValue": "x"}}, "key": "exception.type"}}], "name": "retry"}}],
+        "attributes": [{{"value": {{"intValue": "7"}}, "key": "n"}}], "endTimeUnixNano": 1.7e18,
+        "startTimeUnixNano": "1699999999000000000", "spanId": "{span}", "traceId": "{trace}", "name": "a\u00e9\"b",
+        "links": [{{"spanId": "{span}", "traceId": "{trace}"}}]}}], "scope": {{"name": "tests"}}}}],
+        "resource": {{"attributes": [{{"value": {{"stringValue": "shop"}}, "key": "service.name"}}]}}}},
+        {{"scopeSpans": [{{"spans": [{{"spanId": "{span}", "traceId": "{trace}", "name": "b", "attributes": null,
+        "startTimeUnixNano": 1, "endTimeUnixNano": 2, "status": null, "kind": null}}]}}]}}]}}"#
+    );
+    let mut intake = Intake::default();
+    assert_eq!(read_json(&json, &mut intake).unwrap().kept, 2);
+    let batch = intake.take();
+    let (first, second) = (batch.spans.row(0), batch.spans.row(1));
+    assert_eq!((first.name(), first.service(), first.fields().duration_ns), ("aé\"b", "shop", 1_000_000_000));
+    assert_eq!(batch.spans.strings.get(first.fields().scope), "tests");
+    let told: Vec<String> = first.attributes().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(told, ["exception.message=late", "n=7"]);
+    assert_eq!(batch.spans.links.len(), 1);
+    assert_eq!((second.name(), second.service(), second.attributes().count()), ("b", "", 0));
+    assert_eq!(batch.spans.strings.get(second.fields().scope), "");
+}
+
+#[test]
+fn json_that_breaks_off_changes_nothing() {
+    let (trace, span) = ("0102030405060708090a0b0c0d0e0f10", "0707070707070707");
+    let spans = format!(
+        r#"{{"traceId": "{trace}", "spanId": "{span}", "name": "a", "startTimeUnixNano": 1, "endTimeUnixNano": 2}}"#
+    );
+    let json = format!(r#"{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{spans}, {spans}]}}]}}]}}"#);
+    for end in 1..json.len() {
+        let mut intake = Intake::default();
+        assert!(read_json(&json[..end], &mut intake).is_err(), "cut at {end}");
+        let batch = intake.take();
+        assert_eq!((batch.spans.len(), batch.report.spans), (0, 0), "cut at {end}");
+    }
+    assert!(read_json(&format!("{json} x"), &mut Intake::default()).is_err());
+}
+
+#[test]
+fn a_trace_state_is_kept_where_it_tells_of_sampling() {
+    let more = |state: &str| Span { more: bytes(3, state), ..Span::default() };
+    let batch = walked(&traces(&[more("ot=th:c;rv:1,x=y"), more("vendor=1"), more("")]));
+    let told: Vec<_> = batch.spans.rows().map(|s| s.attribute("tracestate")).collect();
+    assert_eq!(told, [Some(Value::Text("ot=th:c;rv:1,x=y")), None, None]);
+}
+
+#[test]
+fn texts_of_megabytes_are_cut_and_counted() {
+    let long = "é".repeat(5 << 20);
+    let span =
+        Span { more: [pair(9, "k", text(&long)), pair(9, &long, text("v"))].concat(), ..Span::default() };
+    let batch = walked(&traces(&[span]));
+    let (key, value) = batch.spans.row(0).attributes().next().unwrap();
+    assert_eq!((key, value.as_text().map(str::len)), ("k", Some(64 << 10)));
+    assert_eq!(batch.spans.row(0).attributes().count(), 1);
+    assert_eq!(batch.report.unusable[&Unusable::LongText], 2);
+}
+
+#[test]
 fn what_is_no_otlp_is_refused() {
     for json in ["[]", "7", r#"{"spans": []}"#, "null"] {
-        let read = read_json(&serde_json::from_str(json).unwrap(), &mut Intake::default());
+        let read = read_json(json, &mut Intake::default());
         assert!(read.unwrap_err().to_string().contains("no OTLP"), "{json}");
     }
 }

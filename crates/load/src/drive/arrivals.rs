@@ -77,6 +77,9 @@ struct Gate<U: Users> {
     /// No arrival may start after this.
     last_start: Instant,
     idle: RefCell<Vec<Rc<Seat>>>,
+    /// Users that have a task, and how many may have one.
+    users: Cell<usize>,
+    most: usize,
     closed: Cell<bool>,
     /// A user became idle.
     freed: Notify,
@@ -100,7 +103,9 @@ impl<U: Users> Gate<U> {
         }
         let due = self.next_due().filter(|due| *due <= now)?;
         self.advance();
-        Some(Job { due, free: now })
+        // With room for more users it is the dispatcher that is late.
+        let had_room = self.users.get() < self.most || !self.idle.borrow().is_empty();
+        Some(Job { due, free: if had_room { due } else { now } })
     }
 
     /// A user's task: job after job.
@@ -156,7 +161,6 @@ enum Next {
 
 struct Dispatcher<U: Users + 'static> {
     gate: Rc<Gate<U>>,
-    supply: Supply,
     tasks: JoinSet<Result<()>>,
 }
 
@@ -173,10 +177,12 @@ pub(super) async fn arrivals<U: Users + 'static>(
         overflow,
         last_start: scene.end + wait,
         idle: RefCell::default(),
+        users: Cell::new(0),
+        most: supply.most as usize,
         closed: Cell::new(false),
         freed: Notify::new(),
     });
-    let mut dispatcher = Dispatcher { gate, supply, tasks: JoinSet::new() };
+    let mut dispatcher = Dispatcher { gate, tasks: JoinSet::new() };
     for _ in 0..supply.prepared {
         dispatcher.add_user(None);
     }
@@ -190,6 +196,7 @@ pub(super) async fn arrivals<U: Users + 'static>(
 impl<U: Users + 'static> Dispatcher<U> {
     fn add_user(&mut self, job: Option<Job>) {
         let gate = Rc::clone(&self.gate);
+        gate.users.set(gate.users.get() + 1);
         self.tasks.spawn_local(async move { gate.serve(job).await });
     }
 
@@ -236,7 +243,7 @@ impl<U: Users + 'static> Dispatcher<U> {
             let seat = self.gate.idle.borrow_mut().pop();
             if let Some(seat) = seat {
                 seat.give(job);
-            } else if self.tasks.len() < self.supply.most as usize {
+            } else if self.gate.users.get() < self.gate.most {
                 self.add_user(Some(job));
             } else if self.gate.overflow == Overflow::Drop {
                 self.gate.scene.drop_arrival(due, now);

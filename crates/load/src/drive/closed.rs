@@ -115,7 +115,7 @@ pub(super) async fn ramping<U: Users + 'static>(
         if !until(scene, scene.started + at, &mut tasks).await? {
             break;
         }
-        let users = users as usize;
+        let users = scene.control.share().of_users(users) as usize;
         while places.len() < users {
             let place = Rc::<Place>::default();
             places.push(Rc::clone(&place));

@@ -1,5 +1,6 @@
 //! The end of a test from outside, and its counts while it runs.
 
+use crate::Share;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,13 +25,26 @@ struct Inner {
     /// When iterations that go on are cut off.
     cut: Cell<Option<Instant>>,
     stopped: Notify,
+    started: Cell<Option<Instant>>,
     counts: Cell<Counts>,
+    share: Share,
 }
 
 impl Control {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Of one generator among several: it drives its share of each plan.
+    #[must_use]
+    pub fn of_share(share: Share) -> Self {
+        Self(Rc::new(Inner { share, ..Inner::default() }))
+    }
+
+    #[must_use]
+    pub fn share(&self) -> Share {
+        self.0.share
     }
 
     /// No iteration begins any more; those that go on may do so for `grace`. The earliest end counts.
@@ -43,6 +57,16 @@ impl Control {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.0.cut.get().is_some()
+    }
+
+    /// When the test began; `None` before.
+    #[must_use]
+    pub fn started(&self) -> Option<Instant> {
+        self.0.started.get()
+    }
+
+    pub(crate) fn begin(&self, started: Instant) {
+        self.0.started.set(Some(started));
     }
 
     #[must_use]

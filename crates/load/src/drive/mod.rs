@@ -33,9 +33,11 @@ pub async fn drive<U: Users + 'static>(
         plan.check().with_context(|| format!("scenario `{}`", plan.name))?;
     }
     let started = Instant::now();
+    control.begin(started);
     let mut tasks = JoinSet::new();
     let mut driven = vec![Driven::default(); plans.len()];
-    for (index, plan) in plans.iter().cloned().enumerate() {
+    for (index, mut plan) in plans.iter().cloned().enumerate() {
+        plan.executor = plan.executor.part(control.share());
         let (crew, control) = (crew.clone(), control.clone());
         tasks.spawn_local(async move {
             let done = scenario(crew, control.clone(), index, &plan, started + plan.start).await;
@@ -64,8 +66,8 @@ async fn scenario<U: Users + 'static>(
         }
         () = tokio::time::sleep_until(start.into()) => {}
     }
-    // Iterations count from when it really began.
-    let scene = Scene::new(crew, control, (index, plan), Instant::now());
+    // What is late because this thread was, shows as lateness.
+    let scene = Scene::new(crew, control, (index, plan), start);
     match &plan.executor {
         Executor::ConstantVus { users, .. } => closed::constant(&scene, *users).await?,
         Executor::SharedIterations { iterations, .. } => {
@@ -78,7 +80,8 @@ async fn scenario<U: Users + 'static>(
             closed::ramping(&scene, *start, stages, *graceful_ramp_down).await?;
         }
         Executor::Arrivals { pace, seed, supply, overflow, .. } => {
-            arrivals::arrivals(&scene, pace.arrivals(*seed), *supply, *overflow).await?;
+            let due = pace.arrivals(*seed).part(scene.control.share());
+            arrivals::arrivals(&scene, due, *supply, *overflow).await?;
         }
     }
     Ok(scene.driven())

@@ -1,5 +1,6 @@
 //! When users iterate, as k6's executors say it. Pure: values, their check, and what follows from them.
 
+use crate::Share;
 use crate::pace::{Pace, Segment, Spacing};
 use anyhow::{Result, bail};
 use std::time::Duration;
@@ -105,6 +106,26 @@ impl Executor {
             }
             Self::Arrivals { supply, .. } => supply.prepared,
         }
+    }
+
+    /// One generator's part. Arrivals are split where they come from, ramps at each of their steps.
+    pub(crate) fn part(&self, share: Share) -> Self {
+        let mut part = self.clone();
+        match &mut part {
+            Self::ConstantVus { users, .. } | Self::PerVuIterations { users, .. } => {
+                *users = share.of_users(*users);
+            }
+            Self::SharedIterations { users, iterations, .. } => {
+                *users = share.of_users(*users);
+                *iterations = share.of_count(*iterations);
+            }
+            Self::Arrivals { supply, .. } => {
+                supply.prepared = share.of_users(supply.prepared);
+                supply.most = share.of_users(supply.most).max(1);
+            }
+            Self::RampingVus { .. } => {}
+        }
+        part
     }
 
     fn check(&self) -> Result<()> {

@@ -86,6 +86,7 @@ impl<U: Users> Scene<U> {
             name: Rc::clone(&self.name),
             scenario_started: self.started,
             in_scenario,
+            in_test: self.control.share().number(in_scenario),
             user: member.id,
             of_user,
             of_user_in_scenario,

@@ -14,6 +14,8 @@ pub struct Iteration {
     pub scenario_started: Instant,
     /// From 0, without gaps, over all users of the scenario here.
     pub in_scenario: u64,
+    /// The same over all generators that share the load: each has its own numbers.
+    pub in_test: u64,
     /// From 1.
     pub user: u32,
     /// Iterations that this user began before, in all and in this scenario.

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure of the test's own parts is a failure of the test")]
 
+mod client;
 mod drive;
 mod failures;
+mod flows;
 mod server;
 mod truth;
 

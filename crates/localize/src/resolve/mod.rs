@@ -128,8 +128,8 @@ pub struct Calls {
     /// Database spans without a statement, operation or summary: nothing to tell them apart by.
     pub without_statement: u64,
     pub database_spans: u64,
-    /// By resource: the instance of its service.
-    instances: Vec<Sym>,
+    /// By resource: its service, and the instance of it.
+    instances: Vec<(Sym, Sym)>,
     /// By row, of those only that are more than one: requests that the span stands for.
     weights: HashMap<u32, f32>,
     /// By row: how often the request had been sent before.
@@ -140,7 +140,13 @@ impl Calls {
     /// The instance of the service that made a resource's spans; empty where it does not say.
     #[must_use]
     pub fn instance(&self, resource: ResourceId) -> Sym {
-        self.instances.get(resource.0 as usize).copied().unwrap_or_default()
+        self.instances.get(resource.0 as usize).map_or(Sym::EMPTY, |r| r.1)
+    }
+
+    /// The service of a resource.
+    #[must_use]
+    pub fn service(&self, resource: ResourceId) -> &str {
+        self.instances.get(resource.0 as usize).map_or("", |r| self.name(r.0))
     }
 
     /// How many requests a row stands for, by its sampler; 1 where none told.
@@ -175,7 +181,7 @@ pub fn resolve(table: &SpanTable) -> Calls {
     for row in 0..table.len() {
         rows.push(resolver.row(row));
     }
-    let instances = resolver.resources.iter().map(|r| r.instance).collect();
+    let instances = resolver.resources.iter().map(|r| (r.service, r.instance)).collect();
     let Resolver { names, codes, without_statement, database_spans, weights, resent, .. } = resolver;
     Calls { rows, names, codes, without_statement, database_spans, instances, weights, resent }
 }

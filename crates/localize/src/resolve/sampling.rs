@@ -9,11 +9,13 @@ const MAX_WEIGHT: f64 = 1e6;
 /// The weight that a span's attributes tell; `None` for one that stands for itself.
 pub(super) fn weight(slots: &Slots, table: &SpanTable) -> Option<f64> {
     let share = slots.number(table, Meaning::SampledShare).filter(|p| *p > 0.0 && *p < 1.0);
-    let weight = slots
-        .text(table, Meaning::TraceState)
-        .and_then(of_tracestate)
-        .or_else(|| slots.number(table, Meaning::SampledCount))
-        .or_else(|| share.map(|p| 1.0 / p))?;
+    let state = slots.text(table, Meaning::TraceState).and_then(of_tracestate);
+    let count = slots.number(table, Meaning::SampledCount).filter(|n| *n > 1.0);
+    // The service's sampler and whoever kept a part of what it sent left out independently.
+    let weight = match (state, count) {
+        (Some(state), Some(count)) => state * count,
+        (state, count) => state.or(count).or(share.map(|p| 1.0 / p))?,
+    };
     (weight.is_finite() && weight > 1.0).then(|| weight.min(MAX_WEIGHT))
 }
 

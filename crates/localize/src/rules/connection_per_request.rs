@@ -1,11 +1,12 @@
 //! `connection_per_request`: connections are made while requests wait, again and again.
 
+use super::patterns::frameworks::{self, Advice};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
-use model::{Grade, Remedy, RemedyKind};
+use model::Grade;
 
 pub(super) const RULE: Rule = Rule {
     name: "connection_per_request",
@@ -76,13 +77,8 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         assumption: "a connection is free in the pool when it is wanted".to_owned(),
         load: LoadEffect::Added,
     });
-    candidate.remedies = vec![Remedy {
-        kind: RemedyKind::Code,
-        text: "keep connections: a pool of a few per CPU of the database, opened at start and shared by all requests"
-            .to_owned(),
-        patch: None,
-        undo: None,
-    }];
+    let generic = "keep connections: a pool of a few per CPU of the database, opened at start and shared by all requests";
+    candidate.remedies = frameworks::remedies(facts, &candidate.nodes, Advice::Pool, generic);
     candidate.confidence = 0.9;
     candidate
 }

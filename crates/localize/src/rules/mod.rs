@@ -1,11 +1,19 @@
 //! Pass 7: the rules. A rule is one file and one line of [`RULES`]: a pure function from facts to candidates.
 //! It neither predicts, ranks nor drops anything small: it says what it saw and which transforms would mend it.
 
+mod cache_stampede;
 mod connection_per_request;
 mod cpu_saturation;
 mod cpu_self_time;
 mod deferrable_work;
+mod event_loop_blocked;
+mod imbalance;
+mod io_pressure;
 mod large_payload;
+mod lock_wait;
+mod memory_pressure;
+mod missing_compression;
+mod missing_http_cache;
 mod missing_index;
 mod n_plus_one;
 mod not_observable;
@@ -14,11 +22,16 @@ mod patterns;
 mod pool_saturation;
 mod redundant_call;
 mod repeated_subtree;
+mod retry_storm;
+mod scalability_limit;
 mod serial_calls;
+mod serialization;
 mod slow_dependency;
 mod slow_query;
+mod transaction_over_call;
 mod unbatched_writes;
 mod uncached_read;
+mod worker_queueing;
 
 use crate::facts::Facts;
 use crate::shape::{EndpointId, ShapeId};
@@ -40,6 +53,17 @@ pub enum Signal {
     PoolMetrics,
     /// Spans tell the size of bodies.
     BodySizes,
+    /// Spans tell the headers of replies.
+    ResponseHeaders,
+    /// Spans around turning data into text, or a profile.
+    SerializationSpans,
+    /// Two instances or more of one service, told apart by their resource.
+    Instances,
+    /// Garbage collection, or memory of host, container or process.
+    MemoryMetrics,
+    IoMetrics,
+    /// How much of something with a limit is in use.
+    UtilizationMetrics,
 }
 
 impl Signal {
@@ -54,6 +78,12 @@ impl Signal {
             Self::CpuMetrics => "cpu metrics",
             Self::PoolMetrics => "pool metrics",
             Self::BodySizes => "body sizes on spans",
+            Self::ResponseHeaders => "captured response headers",
+            Self::SerializationSpans => "spans of serializers, or a profile",
+            Self::Instances => "two instances of a service",
+            Self::MemoryMetrics => "memory metrics",
+            Self::IoMetrics => "disk metrics",
+            Self::UtilizationMetrics => "metrics of resources with a limit",
         }
     }
 
@@ -68,6 +98,12 @@ impl Signal {
             Self::CpuMetrics => facts.saturation.cpu().is_some(),
             Self::PoolMetrics => !facts.saturation.pools.is_empty(),
             Self::BodySizes => facts.shapes.all.iter().any(|s| s.bytes_mean.is_some()),
+            Self::ResponseHeaders => patterns::headers::answers(facts).next().is_some(),
+            Self::SerializationSpans => facts.shapes().any(|(_, s)| serialization::is_one(facts, s)),
+            Self::Instances => facts.has_instances,
+            Self::MemoryMetrics => !facts.runtime.gc.is_empty() || !facts.runtime.memory.is_empty(),
+            Self::IoMetrics => facts.saturation.io_pressure.is_some(),
+            Self::UtilizationMetrics => !facts.runtime.limited.is_empty(),
         }
     }
 }
@@ -92,21 +128,51 @@ pub const RULES: &[Rule] = &[
     repeated_subtree::RULE,
     unbatched_writes::RULE,
     n_plus_one::RULE,
+    retry_storm::RULE,
     redundant_call::RULE,
+    lock_wait::RULE,
+    cache_stampede::RULE,
     serial_calls::RULE,
     uncached_read::RULE,
     deferrable_work::RULE,
+    worker_queueing::RULE,
+    imbalance::RULE,
     slow_dependency::RULE,
     cpu_saturation::RULE,
+    memory_pressure::RULE,
+    io_pressure::RULE,
     missing_index::RULE,
     connection_per_request::RULE,
     pool_saturation::RULE,
+    transaction_over_call::RULE,
     over_fetch::RULE,
     slow_query::RULE,
     large_payload::RULE,
+    serialization::RULE,
+    event_loop_blocked::RULE,
     cpu_self_time::RULE,
+    missing_compression::RULE,
+    missing_http_cache::RULE,
+    scalability_limit::RULE,
     not_observable::RULE,
 ];
+
+/// Rules for whose signal no recording has a place yet, with what they will need: they are always told as not run.
+pub const NOT_RUN: &[(&str, &str)] = &[("hot_function", "a profile")];
+
+/// The root of the endpoint that takes the most time of those that a service answers; of all, without a name or where
+/// the name (a role) is none of a service.
+pub(super) fn heaviest_endpoint(facts: &Facts<'_>, service: &str) -> Option<ShapeId> {
+    let answers = |s: &&(ShapeId, &crate::shape::Shape)| {
+        s.1.parent.is_none() && facts.name(facts.endpoint_of(s.1).service) == service
+    };
+    let roots: Vec<_> = facts.shapes().filter(|(_, s)| s.parent.is_none()).collect();
+    let named: Vec<_> = roots.iter().filter(|s| answers(s)).collect();
+    let among = if named.is_empty() { roots.iter().collect() } else { named };
+    let heaviest =
+        among.into_iter().max_by_key(|(id, s)| (facts.endpoint_of(s).root_ns, std::cmp::Reverse(*id)));
+    heaviest.map(|(id, _)| *id)
+}
 
 /// What a rule saw. The engine predicts, ranks and drops.
 #[derive(Clone)]

@@ -2,13 +2,14 @@
 
 use super::patterns::batch;
 use super::patterns::effect::{Effect, effect, summary};
-use super::patterns::frameworks::{Advice, advice};
+use super::patterns::frameworks::{self, Advice};
 use super::{Candidate, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{EndpointId, Group, Shape, ShapeId};
+use crate::tree::NodeId;
 use hashbrown::HashMap;
-use model::{Remedy, RemedyKind};
+use model::Remedy;
 
 pub(super) const RULE: Rule = Rule {
     name: "n_plus_one",
@@ -147,15 +148,14 @@ fn candidate(
     candidate
 }
 
-fn remedies(facts: &Facts<'_>, class: Class, node: Option<crate::tree::NodeId>) -> Vec<Remedy> {
+fn remedies(facts: &Facts<'_>, class: Class, node: Option<NodeId>) -> Vec<Remedy> {
     let generic = match class {
         Class::Cache => "ask for all keys at once: MGET, or a pipeline",
         Class::Http | Class::Rpc => "ask for all of them in one request: a bulk endpoint, or a data loader",
         _ => "load all rows in one statement: `WHERE ... = ANY($1)`, a join, or the mapper's eager loading",
     };
-    let own = node.filter(|_| class == Class::Db).and_then(|n| advice(facts, n, Advice::EagerLoad));
-    let texts = own.into_iter().chain([generic.to_owned()]);
-    texts.map(|text| Remedy { kind: RemedyKind::Code, text, patch: None, undo: None }).collect()
+    let nodes: Vec<NodeId> = node.filter(|_| class == Class::Db).into_iter().collect();
+    frameworks::remedies(facts, &nodes, Advice::EagerLoad, generic)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! `over_fetch`: far more rows are read than the reply can hold.
 
+use super::patterns::frameworks::{self, Advice};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
-use model::{Grade, Remedy, RemedyKind};
+use model::Grade;
 
 pub(super) const RULE: Rule = Rule {
     name: "over_fetch",
@@ -72,13 +73,8 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, rows: f64, bytes: Op
     ));
     let needed = bytes.map_or(rows * 0.5, |b| (b / t.reply_bytes_per_row).max(1.0));
     candidate.fix = Some(fix(id, shape, (needed / rows.max(1.0)).min(1.0), bytes.is_some()));
-    candidate.remedies = vec![Remedy {
-        kind: RemedyKind::Code,
-        text: "ask for what the reply needs: aggregate in SQL (count, sum, max), name the columns, LIMIT with keyset pagination"
-            .to_owned(),
-        patch: None,
-        undo: None,
-    }];
+    let generic = "ask for what the reply needs: aggregate in SQL (count, sum, max), name the columns, LIMIT with keyset pagination";
+    candidate.remedies = frameworks::remedies(facts, &candidate.nodes, Advice::Narrow, generic);
     candidate.confidence = if bytes.is_some() { 0.8 } else { 0.5 };
     candidate
 }

@@ -1,5 +1,6 @@
 //! `pool_saturation`: requests wait for a connection that others hold.
 
+use super::patterns::frameworks::{self, Advice};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
@@ -38,7 +39,7 @@ fn is_one(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> bool {
 }
 
 /// Names of taking a connection from a pool.
-fn is_taking(name: &str) -> bool {
+pub(super) fn is_taking(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["pool", "acquire", "checkout", "getconnection", "prisma:engine:connection"]
         .iter()
@@ -73,7 +74,9 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         assumption: "the database answers as fast when more connections ask at once".to_owned(),
         load: LoadEffect::Added,
     });
+    let words = frameworks::remedies(facts, &candidate.nodes, Advice::Pool, "");
     candidate.remedies = vec![remedy(facts, pool)];
+    candidate.remedies.extend(words.into_iter().filter(|r| !r.text.is_empty()));
     candidate.confidence = 0.8;
     candidate
 }

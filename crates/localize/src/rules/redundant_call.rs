@@ -1,5 +1,7 @@
 //! `redundant_call`: one request asks the same thing twice, from whatever places in the code.
 
+mod hidden;
+
 use super::patterns::effect::{Effect, effect, subjects, summary};
 use super::patterns::nodes;
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
@@ -15,7 +17,7 @@ pub(super) const RULE: Rule = Rule {
     name: "redundant_call",
     needs: &[Signal::Traces],
     why: "The answer was already there; each repetition pays the round trip again.",
-    how: "Two or more reads of one template with equal, known parameters within one handling of a request, in half of the requests that make the call. None of them after a failure, after a write to the same table or path, or as one of a poller's tries.",
+    how: "Two or more reads of one template with equal, known parameters within one handling of a request, in half of the requests that make the call. None of them after a failure, after a write to the same table or path, or as one of a poller's tries. Where parameters are not sent, look-ups by one key that are made three times in one handling are told of a single trace, as information.",
     predicts: "All but the first of each are gone, with the connections that served nothing else.",
     run,
 };
@@ -34,7 +36,9 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
             shapes.len() > 1 || facts.shape(shapes[0]).calls_max >= facts.thresholds.redundant_calls as usize;
         calls.then(|| of_kind(facts, shapes, &writers)).flatten()
     };
-    kinds.values().filter_map(asked_twice).collect()
+    let mut out: Vec<Candidate> = kinds.values().filter_map(asked_twice).collect();
+    out.extend(hidden::run(facts));
+    out
 }
 
 fn is_read(facts: &Facts<'_>, shape: &Shape) -> bool {

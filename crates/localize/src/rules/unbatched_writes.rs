@@ -1,7 +1,7 @@
 //! `unbatched_writes`: rows are written one by one, within a request or one request each.
 
 use super::patterns::effect::{Effect, effect, summary};
-use super::patterns::frameworks::{Advice, advice};
+use super::patterns::frameworks::{self, Advice};
 use super::patterns::{batch, nodes};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
@@ -99,8 +99,7 @@ fn many(facts: &Facts<'_>, id: ShapeId) -> Candidate {
         "DELETE" => "remove all rows in one statement: `DELETE ... WHERE key = ANY($1)`",
         _ => "write all rows in one statement: INSERT with many VALUES, unnest of arrays, or COPY",
     };
-    let own = candidate.nodes.first().and_then(|n| advice(facts, *n, Advice::BulkInsert));
-    candidate.remedies = own.into_iter().chain([text.to_owned()]).map(remedy).collect();
+    candidate.remedies = frameworks::remedies(facts, &candidate.nodes, Advice::BulkInsert, text);
     candidate.confidence = 0.9;
     candidate
 }

@@ -17,7 +17,7 @@ pub(super) const RULE: Rule = Rule {
     name: "uncached_read",
     needs: &[Signal::Traces],
     why: "What was read a moment ago and has not changed need not be read again: a cache takes the time and the load away.",
-    how: "Reads of one template by one process, over all endpoints, by their parameters and in order of time: 30 % or more of an endpoint's would have been answered by a cache of 10,000 entries and 30 s, they hold 10 % of its critical path, and at most a tenth as many calls write to the same tables or path. Not where parameters are not sent, within transactions, or after a write by the same endpoint.",
+    how: "Reads of one template by one process, over all endpoints, by their parameters and in order of time: 30 % or more of an endpoint's would have been answered by a cache of 10,000 entries and 30 s, they hold 10 % of its critical path, and at most a tenth as many calls write to the same tables or path. Not where parameters are not sent, after a look into a cache, within transactions, or after a write by the same endpoint.",
     predicts: "The recorded calls are played through that cache, each half of the window with the other half before it: each hit takes 0.02 ms, with the connection that served nothing else; each miss stays. At worst the cache is empty at the start, at best it is full. p95 moves only where fewer than 5 % of the requests miss.",
     run,
 };
@@ -98,8 +98,7 @@ fn play(facts: &Facts<'_>, stream: Stream, shapes: &[&Shape], writes: &Writes) -
             continue;
         }
         for group in &shape.groups {
-            let start =
-                i64::try_from(facts.forest.trees[group.tree as usize].start_ns).unwrap_or(i64::MAX / 2);
+            let start = facts.began_ns(group.tree);
             let read = |node: &NodeId| {
                 let this = facts.node(*node);
                 let process = facts.recording.spans.resources[this.row as usize];
@@ -122,6 +121,10 @@ fn on_shape(facts: &Facts<'_>, id: ShapeId, cache: &Cache) -> Option<Candidate> 
     let (warmed, cold) = (of(&cache.warmed), of(&cache.cold));
     let ratio = warmed.len() as f64 / shape.calls.max(1) as f64;
     if ratio < facts.thresholds.cache_hit_ratio || nodes::in_transaction(facts, *example) {
+        return None;
+    }
+    // What is read after a look into a cache has one, and missed it.
+    if super::cache_stampede::follows_cache(facts, shape) {
         return None;
     }
     Some(candidate(facts, id, ratio, [cold, warmed, of(&cache.full)]))

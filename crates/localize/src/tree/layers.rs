@@ -3,7 +3,7 @@
 
 use super::{Local, Nursery};
 
-/// Open calls that a sibling is compared with, the newest.
+/// Open calls that are remembered and that a sibling is compared with, the newest.
 const MAX_OPEN_CALLS: usize = 64;
 
 impl Nursery<'_> {
@@ -32,8 +32,10 @@ impl Nursery<'_> {
                 continue;
             }
             open.retain(|o| self.spans[*o as usize].end > span.start);
-            let newest = open.iter().rev().take(MAX_OPEN_CALLS);
-            match newest.copied().find(|o| self.is_layer_below(&self.spans[*o as usize], span)) {
+            if open.len() > MAX_OPEN_CALLS {
+                open.drain(..open.len() - MAX_OPEN_CALLS);
+            }
+            match open.iter().rev().copied().find(|o| self.is_layer_below(&self.spans[*o as usize], span)) {
                 // One layer below each call: a second one within it is a call of its own.
                 Some(outer) => {
                     open.retain(|o| *o != outer);

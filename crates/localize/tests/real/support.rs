@@ -1,6 +1,6 @@
 //! Small readers of trace files for tests: Jaeger's JSON and OTLP's JSON lines, just as far as the data needs.
 
-use model::{Attribute, MetricKind, MetricSeries, Point, SpanFields, SpanTable, Value};
+use model::{Attribute, MetricKind, MetricSeries, Point, SpanFields, SpanKind, SpanTable, Value};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -140,4 +140,42 @@ fn id(text: &str) -> u64 {
 /// Back from [`id`] for short texts.
 pub(crate) fn short_name(id: u64) -> String {
     String::from_utf8(id.to_be_bytes().into_iter().filter(|b| *b != 0).collect()).expect("short ids are text")
+}
+
+/// Spans of a Zipkin v2 JSON document: a list of spans, or of traces; times there are microseconds.
+pub(crate) fn zipkin(path: &str) -> SpanTable {
+    let text = std::fs::read_to_string(testdata(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let document: Json = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let mut table = SpanTable::default();
+    let listed = array(&document).iter();
+    for span in listed.flat_map(|one| if one.is_array() { array(one) } else { std::slice::from_ref(one) }) {
+        let resource = service(&mut table, text_of(&span["localEndpoint"]["serviceName"]));
+        let trace = text_of(&span["traceId"]);
+        let fields = SpanFields {
+            trace_id: u128::from_str_radix(trace, 16).unwrap_or(0),
+            span_id: id(text_of(&span["id"])),
+            parent_id: id(text_of(&span["parentId"])),
+            start_ns: number(&span["timestamp"]) * 1_000,
+            duration_ns: i64::try_from(number(&span["duration"]) * 1_000).unwrap_or(i64::MAX),
+            name: table.strings.intern(text_of(&span["name"])),
+            kind: match text_of(&span["kind"]) {
+                "CLIENT" => SpanKind::Client,
+                "SERVER" => SpanKind::Server,
+                "PRODUCER" => SpanKind::Producer,
+                "CONSUMER" => SpanKind::Consumer,
+                _ => SpanKind::Unspecified,
+            },
+            resource,
+            ..SpanFields::default()
+        };
+        let tags = span["tags"].as_object().into_iter().flatten();
+        let attributes: Vec<Attribute> = tags
+            .map(|(key, value)| {
+                let key = table.strings.intern(key);
+                Attribute { key, value: table.pack(Value::Text(text_of(value))) }
+            })
+            .collect();
+        table.push(fields, &attributes);
+    }
+    table
 }

@@ -3,71 +3,138 @@
 
 use super::jaeger::{duration, finish, id, kind_of, low};
 use crate::intake::Intake;
-use crate::otlp::json::{field, number, text};
+use crate::json::{One, Record, Scalar, skip, text};
+use crate::otlp::add_scalar;
 use crate::report::Unusable;
 use model::{SpanFields, SpanStatus, Value};
-use serde_json::Value as Json;
+use serde::de::MapAccess;
+use std::borrow::Cow;
 
-/// Is it Zipkin's?
-pub(super) fn is(document: &Json) -> bool {
-    let span = |json: &Json| json.get("traceId").is_some() && json.get("id").is_some();
-    // A list of traces is a list of lists.
-    let first = document.as_array().and_then(|list| list.first());
-    first.is_some_and(|first| {
-        span(first) || first.as_array().is_some_and(|list| list.first().is_some_and(span))
-    })
+/// A span while it is read; its tags go into what is collected.
+#[derive(Default)]
+pub(super) struct Sent<'de> {
+    fields: SpanFields,
+    has_ids: [bool; 2],
+    name: Cow<'de, str>,
+    service: Cow<'de, str>,
+    remote: Endpoint<'de>,
 }
 
-/// Reads every span of the document.
-pub(super) fn read(document: &Json, intake: &mut Intake) {
-    for item in document.as_array().into_iter().flatten() {
-        match item.as_array() {
-            Some(spans) => spans.iter().for_each(|sent| span(sent, intake)),
-            None => span(item, intake),
-        }
+impl<'de> Sent<'de> {
+    /// Whether a field is one of ours.
+    pub(super) fn has(name: &str) -> bool {
+        const FIELDS: [&str; 10] = [
+            "traceId",
+            "id",
+            "parentId",
+            "name",
+            "timestamp",
+            "duration",
+            "kind",
+            "localEndpoint",
+            "remoteEndpoint",
+            "tags",
+        ];
+        FIELDS.contains(&name)
     }
-}
 
-fn span(json: &Json, intake: &mut Intake) {
-    let service = json.get("localEndpoint").map_or("", |endpoint| text(endpoint, &["serviceName"]));
-    if !intake.known_resource(service.as_bytes()) {
-        intake.start_span();
-        intake.named("service.name", Value::Text(service));
-        intake.end_resource(service.as_bytes());
-    }
-    intake.start_span();
-    let mut status = SpanStatus::Unset;
-    for (key, value) in json.get("tags").and_then(Json::as_object).into_iter().flatten() {
-        if key == "error" {
-            status = SpanStatus::Error;
+    /// Reads one of them.
+    ///
+    /// # Errors
+    /// The input is broken.
+    pub(super) fn field<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        intake: &mut Intake,
+    ) -> Result<(), A::Error> {
+        match name {
+            "traceId" => {
+                self.has_ids[0] = true;
+                self.fields.trace_id = id(&text(map)?);
+            }
+            "id" => {
+                self.has_ids[1] = true;
+                self.fields.span_id = low(id(&text(map)?));
+            }
+            "parentId" => self.fields.parent_id = low(id(&text(map)?)),
+            "name" => self.name = text(map)?,
+            "timestamp" => {
+                let us = map.next_value::<Scalar<'de>>()?.whole().unwrap_or(0);
+                self.fields.start_ns = us.saturating_mul(1000);
+            }
+            "duration" => self.fields.duration_ns = duration(&map.next_value()?),
+            "kind" => self.fields.kind = kind_of(&text(map)?),
+            "localEndpoint" => {
+                let mut local = Endpoint::default();
+                map.next_value_seed(One(&mut local))?;
+                self.service = local.service;
+            }
+            "remoteEndpoint" => map.next_value_seed(One(&mut self.remote))?,
+            "tags" => map.next_value_seed(One(&mut Tags { intake, status: &mut self.fields.status }))?,
+            _ => skip(map)?,
         }
-        intake.named(key, Value::Text(value.as_str().unwrap_or("")));
+        Ok(())
     }
-    if let Some(remote) = field(json, &["remoteEndpoint"]) {
-        for (key, sent) in [("peer.service", "serviceName"), ("network.peer.address", "ipv4")] {
-            let value = text(remote, &[sent]);
+
+    /// Keeps the span, or counts why not. Whether it was one at all.
+    pub(super) fn end(&mut self, intake: &mut Intake) -> bool {
+        if self.has_ids != [true; 2] {
+            return false;
+        }
+        let remote = &self.remote;
+        for (key, value) in [("peer.service", &remote.service), ("network.peer.address", &remote.address)] {
             if !value.is_empty() {
                 intake.named(key, Value::Text(value));
             }
         }
-        if let Some(port) = remote.get("port").and_then(Json::as_i64) {
+        if let Some(port) = remote.port {
             intake.named("network.peer.port", Value::Int(port));
         }
+        if self.fields.start_ns == 0 {
+            intake.report.count(Unusable::NoTime, 1);
+            return true;
+        }
+        let service = &self.service;
+        let resource = intake.resource_aside(|intake| intake.named("service.name", Value::Text(service)));
+        intake.set_scope(b"");
+        finish(self.fields, resource, &self.name, intake);
+        true
     }
-    let start_us = number(json, &["timestamp"]);
-    if start_us == 0 {
-        intake.report.count(Unusable::NoTime, 1);
-        return;
+}
+
+struct Tags<'a> {
+    intake: &'a mut Intake,
+    status: &'a mut SpanStatus,
+}
+
+impl<'de> Record<'de> for Tags<'_> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        if name == "error" {
+            *self.status = SpanStatus::Error;
+        }
+        let value: Scalar<'de> = map.next_value()?;
+        add_scalar(name, &value, self.intake);
+        Ok(())
     }
-    let fields = SpanFields {
-        trace_id: id(text(json, &["traceId"])),
-        span_id: low(id(text(json, &["id"]))),
-        parent_id: low(id(text(json, &["parentId"]))),
-        start_ns: start_us.saturating_mul(1000),
-        duration_ns: duration(json),
-        kind: kind_of(text(json, &["kind"])),
-        status,
-        ..SpanFields::default()
-    };
-    finish(fields, text(json, &["name"]), intake);
+}
+
+/// Where a service is.
+#[derive(Default)]
+struct Endpoint<'de> {
+    service: Cow<'de, str>,
+    address: Cow<'de, str>,
+    port: Option<i64>,
+}
+
+impl<'de> Record<'de> for Endpoint<'de> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "serviceName" => self.service = text(map)?,
+            "ipv4" => self.address = text(map)?,
+            "port" => self.port = map.next_value::<Scalar<'de>>()?.int(),
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
 }

@@ -1,231 +1,351 @@
-//! OTLP's JSON in all its dialects: camel and snake case, ids in hex or base64, numbers as texts, kinds as words.
+//! OTLP's JSON in all its dialects: camel and snake case, ids in hex or base64, numbers as texts, kinds as words,
+//! fields in any order. Read once, straight into columns.
 
-use super::json_metrics;
-use super::{EXCEPTION_KEYS, Walked};
-use crate::base64;
-use crate::intake::{Intake, RawSpan};
-use crate::report::Unusable;
+use super::Walked;
+use super::json_metrics::ResourceMetrics;
+use super::json_value::{Attributes, Events};
+use crate::intake::{Block, Intake, RawSpan};
+use crate::json::{Id, Many, One, Record, Scalar, skip, text};
 use anyhow::{Result, ensure};
-use model::{SpanKind, SpanStatus, Value};
-use serde_json::Value as Json;
+use model::{SpanKind, SpanStatus};
+use serde::de::{DeserializeSeed, MapAccess};
+use std::borrow::Cow;
 
 /// Reads one JSON document of traces, metrics or logs, a request of any of the three.
 ///
 /// # Errors
-/// It is none of them.
-pub fn read_json(document: &Json, intake: &mut Intake) -> Result<Walked> {
-    let mut walked = Walked::default();
-    let mut known = false;
-    if let Some(resources) = list(document, &["resourceSpans", "resource_spans"]) {
-        known = true;
-        for resource in resources {
-            resource_spans(resource, intake, &mut walked);
-        }
+/// It is none of them or no JSON; then none of its spans was kept.
+pub fn read_json(document: &str, intake: &mut Intake) -> Result<Walked> {
+    let mark = intake.mark();
+    let mut request = Request::new(intake);
+    let mut reader = serde_json::Deserializer::from_str(document);
+    let read = One(&mut request).deserialize(&mut reader).and_then(|()| reader.end());
+    let Request { walked, known, fields, .. } = request;
+    if read.is_err() || !known {
+        intake.take_back(mark);
     }
-    if let Some(resources) = list(document, &["resourceMetrics", "resource_metrics"]) {
-        known = true;
-        json_metrics::read(resources, intake, &mut walked);
-    }
-    if let Some(resources) = list(document, &["resourceLogs", "resource_logs"]) {
-        known = true;
-        let scopes = resources.iter().filter_map(|r| list(r, &["scopeLogs", "scope_logs"])).flatten();
-        let records = scopes.filter_map(|s| list(s, &["logRecords", "log_records"])).map(|r| r.len() as u64);
-        intake.report.log_records += records.sum::<u64>();
-    }
+    read.map_err(|error| anyhow::anyhow!("no valid JSON: {error}"))?;
+    let is_empty = fields == 0 && document.trim_start().starts_with('{');
     // An empty request is a valid one.
-    ensure!(
-        known || document.as_object().is_some_and(serde_json::Map::is_empty),
-        "no OTLP: neither resourceSpans nor resourceMetrics nor resourceLogs"
-    );
+    ensure!(known || is_empty, "no OTLP: neither resourceSpans nor resourceMetrics nor resourceLogs");
     Ok(walked)
 }
 
-/// A field by any of its names.
-pub(crate) fn field<'a>(json: &'a Json, names: &[&str]) -> Option<&'a Json> {
-    names.iter().find_map(|name| json.get(name)).filter(|found| !found.is_null())
+/// A document's own fields.
+struct Request<'i> {
+    intake: &'i mut Intake,
+    walked: Walked,
+    known: bool,
+    fields: u64,
 }
 
-/// A list by any of its names.
-pub(crate) fn list<'a>(json: &'a Json, names: &[&str]) -> Option<&'a [Json]> {
-    field(json, names)?.as_array().map(Vec::as_slice)
-}
-
-/// A list by any of its names; a missing one is empty.
-pub(crate) fn items<'a>(json: &'a Json, names: &[&str]) -> &'a [Json] {
-    list(json, names).unwrap_or_default()
-}
-
-/// A text, or nothing.
-pub(crate) fn text<'a>(json: &'a Json, names: &[&str]) -> &'a str {
-    field(json, names).and_then(Json::as_str).unwrap_or("")
-}
-
-/// A whole number sent as number or text; 0 without.
-pub(crate) fn number(json: &Json, names: &[&str]) -> u64 {
-    field(json, names).and_then(whole).unwrap_or(0)
-}
-
-pub(crate) fn whole(json: &Json) -> Option<u64> {
-    json.as_u64().or_else(|| json.as_str()?.trim().parse().ok())
-}
-
-fn resource_spans(json: &Json, intake: &mut Intake, walked: &mut Walked) {
-    let sent = json.get("resource").map(Json::to_string).unwrap_or_default();
-    if !intake.known_resource(sent.as_bytes()) {
-        intake.start_span();
-        attributes(json.get("resource").map_or(&[], |r| items(r, &["attributes"])), intake);
-        intake.end_resource(sent.as_bytes());
+impl<'i> Request<'i> {
+    fn new(intake: &'i mut Intake) -> Self {
+        Self { intake, walked: Walked::default(), known: false, fields: 0 }
     }
-    let names = ["scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans"];
-    for scope in names.iter().flat_map(|name| items(json, &[name])) {
-        let named = field(scope, &["scope", "instrumentationLibrary", "instrumentation_library"]);
-        intake.set_scope(named.map_or("", |scope| text(scope, &["name"])).as_bytes());
-        for sent in items(scope, &["spans"]) {
-            if span(sent, intake) {
-                walked.kept += 1;
-            } else {
-                walked.rejected += 1;
+}
+
+impl<'de> Record<'de> for Request<'_> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        self.fields += 1;
+        let known = request_field(name, map, self.intake, &mut self.walked)?;
+        self.known |= known;
+        if known { Ok(()) } else { skip(map) }
+    }
+}
+
+/// Reads a field of a request if it is one of OTLP's; otherwise its value is left to read.
+///
+/// # Errors
+/// The input is broken.
+pub(crate) fn request_field<'de, A: MapAccess<'de>>(
+    name: &str,
+    map: &mut A,
+    intake: &mut Intake,
+    walked: &mut Walked,
+) -> Result<bool, A::Error> {
+    match name {
+        // `batches` is what Tempo calls them.
+        "resourceSpans" | "resource_spans" | "batches" => {
+            map.next_value_seed(Many(&mut ResourceSpans::new(intake, walked)))?;
+        }
+        "resourceMetrics" | "resource_metrics" => {
+            map.next_value_seed(Many(&mut ResourceMetrics::new(intake, walked)))?;
+        }
+        "resourceLogs" | "resource_logs" => {
+            let mut logs = Logs { records: 0 };
+            map.next_value_seed(Many(&mut logs))?;
+            intake.report.log_records += logs.records;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+struct ResourceSpans<'i> {
+    intake: &'i mut Intake,
+    walked: &'i mut Walked,
+    block: Block,
+}
+
+impl<'i> ResourceSpans<'i> {
+    fn new(intake: &'i mut Intake, walked: &'i mut Walked) -> Self {
+        Self { intake, walked, block: Block::default() }
+    }
+}
+
+impl<'de> Record<'de> for ResourceSpans<'_> {
+    fn begin(&mut self) {
+        self.block = self.intake.begin_block();
+    }
+
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "resource" => {
+                self.intake.start_span();
+                map.next_value_seed(One(&mut Resource { intake: self.intake }))?;
+                self.intake.resource_of_block(&mut self.block);
+                Ok(())
             }
+            "scopeSpans"
+            | "scope_spans"
+            | "instrumentationLibrarySpans"
+            | "instrumentation_library_spans" => map.next_value_seed(Many(&mut ScopeSpans {
+                intake: self.intake,
+                walked: self.walked,
+                from: 0,
+            })),
+            _ => skip(map),
+        }
+    }
+
+    fn end(&mut self, _whole: bool) {
+        let lost = self.intake.end_block(self.block);
+        self.walked.kept -= lost;
+        self.walked.rejected += lost;
+    }
+}
+
+struct Resource<'i> {
+    intake: &'i mut Intake,
+}
+
+impl<'de> Record<'de> for Resource<'_> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "attributes" => map.next_value_seed(Many(&mut Attributes::new(self.intake))),
+            _ => skip(map),
         }
     }
 }
 
-fn span(json: &Json, intake: &mut Intake) -> bool {
-    intake.start_span();
-    attributes(items(json, &["attributes"]), intake);
-    for event in items(json, &["events"]).iter().filter(|event| text(event, &["name"]) == "exception") {
-        let told = items(event, &["attributes"]).iter();
-        for attribute in told.filter(|a| EXCEPTION_KEYS.contains(&text(a, &["key"]))) {
-            add(attribute, intake);
+struct ScopeSpans<'i> {
+    intake: &'i mut Intake,
+    walked: &'i mut Walked,
+    /// Its first row.
+    from: usize,
+}
+
+impl<'de> Record<'de> for ScopeSpans<'_> {
+    fn begin(&mut self) {
+        self.intake.set_scope(b"");
+        self.from = self.intake.span_count();
+    }
+
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "scope" | "instrumentationLibrary" | "instrumentation_library" => {
+                map.next_value_seed(One(&mut Scope { intake: self.intake }))
+            }
+            "spans" => map.next_value_seed(Many(&mut Spans::new(self.intake, self.walked))),
+            _ => skip(map),
         }
     }
-    for link in items(json, &["links"]) {
-        let trace = id(text(link, &["traceId", "trace_id"]), 16);
-        intake.link(&trace, &id(text(link, &["spanId", "span_id"]), 8));
-    }
-    let trace_id = id(text(json, &["traceId", "trace_id"]), 16);
-    let span_id = id(text(json, &["spanId", "span_id"]), 8);
-    let parent_id = id(text(json, &["parentSpanId", "parent_span_id"]), 8);
-    intake.end_span(&RawSpan {
-        trace_id: &trace_id,
-        span_id: &span_id,
-        parent_id: &parent_id,
-        name: text(json, &["name"]).as_bytes(),
-        kind: field(json, &["kind"]).map_or(SpanKind::Unspecified, kind),
-        status: json.get("status").and_then(|s| field(s, &["code"])).map_or(SpanStatus::Unset, status),
-        start_ns: number(json, &["startTimeUnixNano", "start_time_unix_nano"]),
-        end_ns: number(json, &["endTimeUnixNano", "end_time_unix_nano"]),
-    })
-}
 
-/// An id of `width` bytes from hex, or else from base64; what is neither comes back empty or of another width.
-fn id(text: &str, width: usize) -> Vec<u8> {
-    if text.len() == width * 2
-        && let Some(bytes) = hex(text)
-    {
-        return bytes;
-    }
-    base64::decode(text).or_else(|| hex(text)).unwrap_or_else(|| vec![0])
-}
-
-/// Bytes of hexadecimal digits, two a byte.
-pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    if rest.is_empty() { bytes } else { None }
-}
-
-fn kind(json: &Json) -> SpanKind {
-    let word = json.as_str().map(|word| word.trim_start_matches("SPAN_KIND_"));
-    match word {
-        Some("INTERNAL") => SpanKind::Internal,
-        Some("SERVER") => SpanKind::Server,
-        Some("CLIENT") => SpanKind::Client,
-        Some("PRODUCER") => SpanKind::Producer,
-        Some("CONSUMER") => SpanKind::Consumer,
-        _ => SpanKind::from_number(whole(json).unwrap_or(0)),
+    fn end(&mut self, _whole: bool) {
+        // The scope may come after its spans.
+        let scope = self.intake.scope();
+        self.intake.spans.scopes[self.from..].fill(scope);
     }
 }
 
-fn status(json: &Json) -> SpanStatus {
-    match json.as_str().map(|word| word.trim_start_matches("STATUS_CODE_")) {
-        Some("OK") => SpanStatus::Ok,
-        Some("ERROR") => SpanStatus::Error,
-        _ => SpanStatus::from_number(whole(json).unwrap_or(0)),
-    }
+struct Scope<'i> {
+    intake: &'i mut Intake,
 }
 
-fn attributes(list: &[Json], intake: &mut Intake) {
-    for attribute in list {
-        add(attribute, intake);
-    }
-}
-
-fn add(attribute: &Json, intake: &mut Intake) {
-    let key = text(attribute, &["key"]);
-    match field(attribute, &["value"]).map(any_value) {
-        Some(Any::Text(text)) => intake.named(key, Value::Text(text)),
-        Some(Any::Composite(json)) => intake.named(key, Value::Text(&json.to_string())),
-        Some(Any::Int(int)) => intake.named(key, Value::Int(int)),
-        Some(Any::Float(float)) => intake.named(key, Value::Float(float)),
-        Some(Any::Bool(truth)) => intake.named(key, Value::Bool(truth)),
-        Some(Any::Table) => intake.report.count(Unusable::StringTable, 1),
-        Some(Any::Nothing) | None => {}
-    }
-}
-
-enum Any<'a> {
-    Text(&'a str),
-    Composite(Json),
-    Int(i64),
-    Float(f64),
-    Bool(bool),
-    Table,
-    Nothing,
-}
-
-fn any_value(value: &Json) -> Any<'_> {
-    let Some((name, held)) = value.as_object().and_then(|object| object.iter().next()) else {
-        return Any::Nothing;
-    };
-    match name.as_str() {
-        "stringValue" | "string_value" | "bytesValue" | "bytes_value" => {
-            held.as_str().map_or(Any::Nothing, Any::Text)
+impl<'de> Record<'de> for Scope<'_> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        if name == "name" {
+            self.intake.set_scope(text(map)?.as_bytes());
+            return Ok(());
         }
-        "intValue" | "int_value" => {
-            let int = held.as_i64().or_else(|| held.as_str()?.trim().parse().ok());
-            int.map_or(Any::Nothing, Any::Int)
-        }
-        "doubleValue" | "double_value" => double(held).map_or(Any::Nothing, Any::Float),
-        "boolValue" | "bool_value" => held.as_bool().map_or(Any::Nothing, Any::Bool),
-        "arrayValue" | "array_value" => Any::Composite(values(held).iter().map(plain).collect()),
-        "kvlistValue" | "kvlist_value" => {
-            let pair = |v: &Json| (text(v, &["key"]).to_owned(), v.get("value").map_or(Json::Null, plain));
-            Any::Composite(Json::Object(values(held).iter().map(pair).collect()))
-        }
-        "stringValueStrindex" | "string_value_strindex" => Any::Table,
-        _ => Any::Nothing,
+        skip(map)
     }
 }
 
-/// A number, also as text, also `NaN` and `Infinity` as protobuf's JSON writes them.
-pub(crate) fn double(json: &Json) -> Option<f64> {
-    json.as_f64().or_else(|| json.as_str()?.trim().parse().ok())
+/// One span after another.
+struct Spans<'i, 'de> {
+    intake: &'i mut Intake,
+    walked: &'i mut Walked,
+    ids: [Id; 3],
+    name: Cow<'de, str>,
+    kind: SpanKind,
+    status: SpanStatus,
+    start_ns: u64,
+    end_ns: u64,
 }
 
-/// An AnyValue as ordinary JSON. The parser has bounded the nesting.
-pub(crate) fn plain(value: &Json) -> Json {
-    match any_value(value) {
-        Any::Text(text) => text.into(),
-        Any::Int(int) => int.into(),
-        Any::Float(float) => float.into(),
-        Any::Bool(truth) => truth.into(),
-        Any::Nothing | Any::Table => Json::Null,
-        Any::Composite(json) => json,
+impl<'i> Spans<'i, '_> {
+    fn new(intake: &'i mut Intake, walked: &'i mut Walked) -> Self {
+        Self {
+            intake,
+            walked,
+            ids: [Id::default(); 3],
+            name: Cow::Borrowed(""),
+            kind: SpanKind::Unspecified,
+            status: SpanStatus::Unset,
+            start_ns: 0,
+            end_ns: 0,
+        }
     }
 }
 
-fn values(held: &Json) -> &[Json] {
-    items(held, &["values"])
+impl<'de> Record<'de> for Spans<'_, 'de> {
+    fn begin(&mut self) {
+        self.intake.start_span();
+        self.ids = [Id::default(); 3];
+        self.name = Cow::Borrowed("");
+        (self.kind, self.status) = (SpanKind::Unspecified, SpanStatus::Unset);
+        (self.start_ns, self.end_ns) = (0, 0);
+    }
+
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "attributes" => map.next_value_seed(Many(&mut Attributes::new(self.intake)))?,
+            "traceId" | "trace_id" => self.ids[0] = Id::read(&text(map)?, 16),
+            "spanId" | "span_id" => self.ids[1] = Id::read(&text(map)?, 8),
+            "parentSpanId" | "parent_span_id" => self.ids[2] = Id::read(&text(map)?, 8),
+            "name" => self.name = text(map)?,
+            "traceState" | "trace_state" => self.intake.trace_state(text(map)?.as_bytes()),
+            "kind" => self.kind = kind(&map.next_value()?),
+            "startTimeUnixNano" | "start_time_unix_nano" => self.start_ns = time(map)?,
+            "endTimeUnixNano" | "end_time_unix_nano" => self.end_ns = time(map)?,
+            "status" => map.next_value_seed(One(&mut Status { status: &mut self.status }))?,
+            "events" => map.next_value_seed(Many(&mut Events::new(self.intake)))?,
+            "links" => {
+                map.next_value_seed(Many(&mut Links { intake: self.intake, ids: [Id::default(); 2] }))?
+            }
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, whole: bool) {
+        if !whole {
+            return;
+        }
+        let kept = self.intake.end_span(&RawSpan {
+            trace_id: self.ids[0].bytes(),
+            span_id: self.ids[1].bytes(),
+            parent_id: self.ids[2].bytes(),
+            name: self.name.as_bytes(),
+            kind: self.kind,
+            status: self.status,
+            start_ns: self.start_ns,
+            end_ns: self.end_ns,
+        });
+        self.walked.kept += u64::from(kept);
+        self.walked.rejected += u64::from(!kept);
+    }
+}
+
+fn time<'de, A: MapAccess<'de>>(map: &mut A) -> Result<u64, A::Error> {
+    Ok(map.next_value::<Scalar<'de>>()?.whole().unwrap_or(0))
+}
+
+fn kind(sent: &Scalar<'_>) -> SpanKind {
+    match sent.text().trim_start_matches("SPAN_KIND_") {
+        "INTERNAL" => SpanKind::Internal,
+        "SERVER" => SpanKind::Server,
+        "CLIENT" => SpanKind::Client,
+        "PRODUCER" => SpanKind::Producer,
+        "CONSUMER" => SpanKind::Consumer,
+        _ => SpanKind::from_number(sent.whole().unwrap_or(0)),
+    }
+}
+
+struct Status<'a> {
+    status: &'a mut SpanStatus,
+}
+
+impl<'de> Record<'de> for Status<'_> {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        if name != "code" {
+            return skip(map);
+        }
+        let sent: Scalar<'de> = map.next_value()?;
+        *self.status = match sent.text().trim_start_matches("STATUS_CODE_") {
+            "OK" => SpanStatus::Ok,
+            "ERROR" => SpanStatus::Error,
+            _ => SpanStatus::from_number(sent.whole().unwrap_or(0)),
+        };
+        Ok(())
+    }
+}
+
+struct Links<'i> {
+    intake: &'i mut Intake,
+    ids: [Id; 2],
+}
+
+impl<'de> Record<'de> for Links<'_> {
+    fn begin(&mut self) {
+        self.ids = [Id::default(); 2];
+    }
+
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "traceId" | "trace_id" => self.ids[0] = Id::read(&text(map)?, 16),
+            "spanId" | "span_id" => self.ids[1] = Id::read(&text(map)?, 8),
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, whole: bool) {
+        if whole {
+            self.intake.link(self.ids[0].bytes(), self.ids[1].bytes());
+        }
+    }
+}
+
+/// Log records are counted.
+struct Logs {
+    records: u64,
+}
+
+impl<'de> Record<'de> for Logs {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "scopeLogs" | "scope_logs" => map.next_value_seed(Many(self)),
+            "logRecords" | "log_records" => {
+                map.next_value_seed(Many(&mut Records { count: &mut self.records }))
+            }
+            _ => skip(map),
+        }
+    }
+}
+
+struct Records<'a> {
+    count: &'a mut u64,
+}
+
+impl<'de> Record<'de> for Records<'_> {
+    fn begin(&mut self) {
+        *self.count += 1;
+    }
+
+    fn field<A: MapAccess<'de>>(&mut self, _: &str, map: &mut A) -> Result<(), A::Error> {
+        skip(map)
+    }
 }

@@ -1,29 +1,65 @@
-//! Metrics of OTLP's JSON, into the same store as those from the wire.
+//! Metrics of OTLP's JSON, into the same store as those from the wire. They are few: each is read as a tree first.
 
 use super::Walked;
-use super::json::{double, field, items, number, plain, text, whole};
 use super::metrics::plain as label;
+use super::tree::{any_value, double, field, items, number, text, whole};
 use crate::distribution::Distribution;
 use crate::intake::Intake;
+use crate::json::{Record, skip};
 use crate::metric_store::{Attributes, Figure, MetricName};
 use crate::report::Unusable;
+use serde::de::MapAccess;
 use serde_json::Value as Json;
 
-pub(crate) fn read(resources: &[Json], intake: &mut Intake, walked: &mut Walked) {
-    for resource in resources {
-        let own = resource.get("resource").map_or_else(Attributes::new, attributes);
-        let names = ["scopeMetrics", "scope_metrics", "instrumentationLibraryMetrics"];
-        for scope in names.iter().flat_map(|name| items(resource, &[name])) {
-            for sent in items(scope, &["metrics"]) {
-                metric(sent, &own, intake, walked);
+/// The metrics of one resource after another.
+pub(super) struct ResourceMetrics<'i> {
+    intake: &'i mut Intake,
+    walked: &'i mut Walked,
+    resource: Attributes,
+    /// Lists of scopes: the resource may come after them.
+    scopes: Vec<Json>,
+}
+
+impl<'i> ResourceMetrics<'i> {
+    pub(super) fn new(intake: &'i mut Intake, walked: &'i mut Walked) -> Self {
+        Self { intake, walked, resource: Attributes::new(), scopes: Vec::new() }
+    }
+}
+
+impl<'de> Record<'de> for ResourceMetrics<'_> {
+    fn begin(&mut self) {
+        self.resource.clear();
+        self.scopes.clear();
+    }
+
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "resource" => self.resource = attributes(&map.next_value::<Json>()?),
+            "scopeMetrics" | "scope_metrics" | "instrumentationLibraryMetrics" => {
+                self.scopes.push(map.next_value()?);
+            }
+            _ => skip(map)?,
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _whole: bool) {
+        for scope in self.scopes.drain(..).flat_map(listed) {
+            for sent in items(&scope, &["metrics"]) {
+                metric(sent, &self.resource, self.intake, self.walked);
             }
         }
     }
 }
 
+fn listed(json: Json) -> Vec<Json> {
+    if let Json::Array(list) = json { list } else { Vec::new() }
+}
+
 fn attributes(holder: &Json) -> Attributes {
-    let pair =
-        |a: &Json| (text(a, &["key"]).to_owned(), a.get("value").map_or(String::new(), |v| label(&plain(v))));
+    let pair = |a: &Json| {
+        (text(a, &["key"]).to_owned(), a.get("value").map_or(String::new(), |v| label(&any_value(v))))
+    };
     items(holder, &["attributes"]).iter().map(pair).collect()
 }
 

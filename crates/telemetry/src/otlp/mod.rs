@@ -1,13 +1,17 @@
 //! OTLP: protobuf walked on the wire and JSON, traces and metrics; logs are counted only.
 
-pub(crate) mod json;
+mod json;
 mod json_metrics;
+mod json_value;
 mod metrics;
 mod traces;
+mod tree;
 mod value;
 mod wire;
 
 pub use json::read_json;
+pub(crate) use json::request_field;
+pub(crate) use json_value::add_scalar;
 pub use metrics::walk_metrics;
 pub use traces::walk_traces;
 pub use wire::Malformed;

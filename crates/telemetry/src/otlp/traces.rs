@@ -97,6 +97,7 @@ fn span(message: &[u8], intake: &mut Intake) -> Result<bool, Malformed> {
             (9, Field::Bytes(bytes)) => attribute(intake, bytes)?,
             (1, field) => raw.trace_id = field.bytes()?,
             (2, field) => raw.span_id = field.bytes()?,
+            (3, field) => intake.trace_state(field.bytes()?),
             (4, field) => raw.parent_id = field.bytes()?,
             (5, field) => raw.name = field.bytes()?,
             (6, field) => raw.kind = SpanKind::from_number(field.number()?),

@@ -146,14 +146,14 @@ async fn take_http(
 }
 
 fn take(bytes: &[u8], signal: Signal, json: bool, shared: &Shared) -> Result<Walked, Problem> {
-    // Parsed before the lock, so that others need not wait for it.
-    let document = json.then(|| serde_json::from_slice(bytes)).transpose();
+    // Checked before the lock, so that others need not wait for it.
+    let document = json.then(|| std::str::from_utf8(bytes)).transpose();
     let mut intake = shared.intake();
     intake.report.requests += 1;
     intake.report.bytes += bytes.len() as u64;
     let read = match (document, signal) {
         (Err(error), _) => Err(format!("no valid JSON: {error}")),
-        (Ok(Some(document)), _) => otlp::read_json(&document, &mut intake).map_err(|e| format!("{e:#}")),
+        (Ok(Some(document)), _) => otlp::read_json(document, &mut intake).map_err(|e| format!("{e:#}")),
         (Ok(None), Signal::Traces) => otlp::walk_traces(bytes, &mut intake).map_err(|e| e.to_string()),
         (Ok(None), Signal::Metrics) => otlp::walk_metrics(bytes, &mut intake).map_err(|e| e.to_string()),
         (Ok(None), Signal::Logs) => otlp::walk_logs(bytes, &mut intake).map_err(|e| e.to_string()),

@@ -4,5 +4,6 @@
 pub(super) mod batch;
 pub(super) mod effect;
 pub(super) mod frameworks;
+pub(super) mod headers;
 pub(super) mod nodes;
 pub(super) mod values;

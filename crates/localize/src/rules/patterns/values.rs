@@ -60,7 +60,9 @@ fn of_statement(facts: &Facts<'_>, node: NodeId) -> Option<Vec<String>> {
     if sent {
         return Some(out);
     }
-    let text = facts.attribute(node, &["db.query.text", "db.statement", "sql.query"])?.as_text()?;
+    let text = facts
+        .attribute(node, &["db.query.text", "db.statement", "sql.query", "cassandra.query"])?
+        .as_text()?;
     (!crate::resolve::hides_parameters(text)).then(|| literals(text))
 }
 

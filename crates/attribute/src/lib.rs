@@ -1,0 +1,12 @@
+//! Which endpoint costs what, without touching the service: the requests of each endpoint in windows of a load whose mix
+//! varies, against the growth of any counter in the same windows (statements of a database, commands of a cache, CPU,
+//! bytes). Pure: it measures nothing, and what the windows cannot tell apart it says instead of guessing.
+
+mod fit;
+mod mix;
+mod solve;
+mod statements;
+
+pub use fit::{Attribution, Rate, Regression};
+pub use mix::{Mix, Timed, Window, varied};
+pub use statements::{StatementCost, StatementCosts, statements};

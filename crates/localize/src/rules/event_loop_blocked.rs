@@ -1,0 +1,327 @@
+//! `event_loop_blocked`: while one request computes, its process does nothing else for anybody.
+
+use super::{Candidate, Fix, LoadEffect, Rule, Signal};
+use crate::facts::Facts;
+use crate::resolve::Class;
+use crate::shape::{EndpointId, NO_SHAPE, ShapeId};
+use crate::simulate::{Cost, Transform};
+use crate::tree::{NodeId, TreeId};
+use hashbrown::HashMap;
+use model::{Grade, Remedy, RemedyKind, ResourceId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(super) const RULE: Rule = Rule {
+    name: "event_loop_blocked",
+    needs: &[Signal::Traces],
+    why: "On one thread (an event loop, an interpreter's lock) each millisecond of computing is a millisecond that all other requests in the process wait.",
+    how: "During stretches of 10 ms or more in which a request's own code runs with nothing called, no span of another request in the same process begins or ends, where 30 or more would have by the rate outside of such stretches: fewer than a tenth of them. Told on the endpoint that loses most.",
+    predicts: "The stretches run elsewhere: other requests' own time no longer holds them. The request that computes stays as long.",
+    run,
+};
+
+/// Stretches of one process that are looked at.
+const MAX_STRETCHES: usize = 20_000;
+/// Begins and ends of spans that are remembered in all; later requests are then not looked at.
+const MAX_EVENTS: usize = 1 << 18;
+/// Of a stretch, this much at both ends is not counted, nanoseconds: clocks and exporters are not exact.
+const MARGIN_NS: i64 = 500_000;
+
+/// A time in which one request computes, Unix nanoseconds.
+#[derive(Clone, Copy)]
+struct Stretch {
+    from: i64,
+    until: i64,
+    tree: TreeId,
+    shape: ShapeId,
+}
+
+/// One process: its stretches, and when its spans begin and end.
+#[derive(Default)]
+struct Process {
+    stretches: Vec<Stretch>,
+    events: Vec<(i64, TreeId)>,
+}
+
+/// What was counted for stretches of one shape.
+#[derive(Default)]
+struct Counted {
+    seen: f64,
+    expected: f64,
+    stretches: Vec<(ResourceId, Stretch)>,
+}
+
+fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    let mut by_shape: BTreeMap<ShapeId, Counted> = BTreeMap::new();
+    let processes = processes(facts);
+    for (resource, process) in &processes {
+        count(*resource, process, &mut by_shape);
+    }
+    let t = facts.thresholds;
+    let blocks = |c: &Counted| c.expected >= t.blocked_events && c.seen < t.blocked_share * c.expected;
+    let blocking = by_shape.into_iter().filter(|(_, counted)| blocks(counted));
+    blocking.filter_map(|(shape, counted)| candidate(facts, shape, &counted)).collect()
+}
+
+fn processes(facts: &Facts<'_>) -> BTreeMap<ResourceId, Process> {
+    let mut out: BTreeMap<ResourceId, Process> = BTreeMap::new();
+    let least = ms(facts.thresholds.blocked_ms) + 2 * MARGIN_NS;
+    let mut events = 0;
+    for (id, tree) in (0..).zip(&facts.forest.trees) {
+        let start = facts.began_ns(id);
+        events += 2 * (tree.end - tree.root) as usize;
+        if events > MAX_EVENTS {
+            break;
+        }
+        for node in tree.root..tree.end {
+            let this = facts.node(node);
+            let shape = facts.shapes.of_node[node as usize];
+            if shape == NO_SHAPE {
+                continue;
+            }
+            let resource = facts.recording.spans.resources[this.row as usize];
+            let process = out.entry(resource).or_default();
+            let at = |ns: i64| start + ns;
+            process.events.extend([(at(this.start_ns), id), (at(this.end_ns), id)]);
+            if !matches!(this.class, Class::Server | Class::Internal)
+                || process.stretches.len() >= MAX_STRETCHES
+            {
+                continue;
+            }
+            own_stretches(facts, node, |from, until| {
+                if until - from >= least {
+                    let (from, until) = (at(from) + MARGIN_NS, at(until) - MARGIN_NS);
+                    process.stretches.push(Stretch { from, until, tree: id, shape });
+                }
+            });
+        }
+    }
+    out.retain(|_, process| !process.stretches.is_empty());
+    for process in out.values_mut() {
+        process.events.sort_unstable();
+        process.stretches.sort_unstable_by_key(|s| (s.from, s.until, s.tree));
+        // What begins within another one's stretch may be what waits for it.
+        let mut until = i64::MIN;
+        process.stretches.retain(|stretch| {
+            let first = stretch.from >= until;
+            until = if first { stretch.until } else { until };
+            first
+        });
+    }
+    out
+}
+
+/// Times within a node that no child covers.
+fn own_stretches(facts: &Facts<'_>, node: NodeId, mut visit: impl FnMut(i64, i64)) {
+    let this = facts.node(node);
+    let mut until = this.start_ns;
+    for child in facts.forest.children(node).map(|c| facts.node(c)).filter(|c| !c.detached) {
+        if child.start_ns > until {
+            visit(until, child.start_ns);
+        }
+        until = until.max(child.end_ns);
+    }
+    if this.end_ns > until {
+        visit(until, this.end_ns);
+    }
+}
+
+/// Events of other requests within each stretch, and as many as the rate outside of all stretches would bring.
+fn count(resource: ResourceId, process: &Process, by_shape: &mut BTreeMap<ShapeId, Counted>) {
+    let (Some(first), Some(last)) = (process.events.first(), process.events.last()) else { return };
+    let covered: i64 = process.stretches.iter().map(|s| s.until - s.from).sum();
+    let outside = (last.0 - first.0 - covered).max(1) as f64;
+    let within = |stretch: &Stretch| {
+        let from = process.events.partition_point(|e| e.0 < stretch.from);
+        let to = process.events.partition_point(|e| e.0 <= stretch.until);
+        process.events[from..to].iter().filter(|e| e.1 != stretch.tree).count() as f64
+    };
+    let rate = process.events.len() as f64 / outside;
+    for stretch in &process.stretches {
+        let counted = by_shape.entry(stretch.shape).or_default();
+        counted.seen += within(stretch);
+        counted.expected += rate * (stretch.until - stretch.from) as f64;
+        counted.stretches.push((resource, *stretch));
+    }
+}
+
+/// What the requests of one endpoint lose: by node, nanoseconds.
+#[derive(Default)]
+struct Lost {
+    by_node: HashMap<NodeId, f64>,
+    trees: Vec<TreeId>,
+    total_ns: f64,
+}
+
+/// What other requests lose, by their endpoint.
+fn victims(facts: &Facts<'_>, counted: &Counted) -> BTreeMap<EndpointId, Lost> {
+    let mut blocked: HashMap<ResourceId, Vec<Stretch>> = HashMap::new();
+    for (resource, stretch) in &counted.stretches {
+        blocked.entry(*resource).or_default().push(*stretch);
+    }
+    for all in blocked.values_mut() {
+        all.sort_unstable_by_key(|s| s.from);
+    }
+    let longest = counted.stretches.iter().map(|(_, s)| s.until - s.from).max().unwrap_or(0);
+    let mut out: BTreeMap<EndpointId, Lost> = BTreeMap::new();
+    for (id, tree) in (0..).zip(&facts.forest.trees) {
+        let Some(endpoint) = facts.shapes.of_tree[id as usize] else { continue };
+        let start = facts.began_ns(id);
+        for node in tree.root..tree.end {
+            let this = facts.node(node);
+            let Some(all) = blocked.get(&facts.recording.spans.resources[this.row as usize]) else {
+                continue;
+            };
+            if !matches!(this.class, Class::Server | Class::Internal) {
+                continue;
+            }
+            let mut lost = 0;
+            own_stretches(facts, node, |from, until| {
+                let (from, until) = (start + from, start + until);
+                let first = all.partition_point(|s| s.from < from - longest);
+                let here = all[first..].iter().take_while(|s| s.from < until).filter(|s| s.tree != id);
+                lost += here.map(|s| (s.until.min(until) - s.from.max(from)).max(0)).sum::<i64>();
+            });
+            if lost > 0 {
+                let of = out.entry(endpoint).or_default();
+                of.by_node.insert(node, lost as f64);
+                of.total_ns += lost as f64;
+                of.trees.push(id);
+            }
+        }
+    }
+    out
+}
+
+fn candidate(facts: &Facts<'_>, id: ShapeId, counted: &Counted) -> Option<Candidate> {
+    let lost = victims(facts, counted);
+    let (endpoint, mut worst) =
+        lost.into_iter().max_by(|a, b| a.1.total_ns.total_cmp(&b.1.total_ns).then(b.0.cmp(&a.0)))?;
+    worst.trees.dedup();
+    let shape = facts.shape(id);
+    let stretches = counted.stretches.len().max(1) as f64;
+    let all_ns: f64 = counted.stretches.iter().map(|(_, s)| (s.until - s.from) as f64).sum();
+    let mean_ms = all_ns / stretches / 1e6;
+    let name = facts.name(shape.template);
+    let title = format!("{mean_ms:.0} ms of computing in {name} stop everybody else in the process");
+    let mut candidate = Candidate::on_shape(facts, id, title);
+    candidate.endpoint = endpoint;
+    candidate.claims.clear();
+    candidate.calls_per_request = None;
+    candidate.share_of_critical_path = None;
+    candidate.place.resource = Some("event loop".to_owned());
+    candidate.lines = vec![
+        format!(
+            "in {} stretches of computing {:.0} spans of other requests began or ended, {:.0} were to be expected",
+            counted.stretches.len(),
+            counted.seen,
+            counted.expected
+        ),
+        format!(
+            "{} requests of {} waited for it, {:.1} ms each",
+            worst.trees.len(),
+            facts.load.name(endpoint),
+            worst.total_ns / 1e6 / worst.trees.len().max(1) as f64
+        ),
+    ];
+    candidate.fix = Some(fix(facts, worst.by_node));
+    candidate.trees = worst.trees;
+    candidate.remedies = vec![Remedy {
+        kind: RemedyKind::Code,
+        text: format!(
+            "move the computing of {name} off the thread that serves requests (spawn_blocking, worker threads, a process pool), cut it into slices that yield, or run more processes"
+        ),
+        patch: None,
+        undo: None,
+    }];
+    candidate.confidence = 0.8;
+    Some(candidate)
+}
+
+fn fix(facts: &Facts<'_>, lost: HashMap<NodeId, f64>) -> Fix {
+    let mut shapes: Vec<ShapeId> = lost.keys().map(|n| facts.shapes.of_node[*n as usize]).collect();
+    shapes.sort_unstable();
+    shapes.dedup();
+    shapes.retain(|s| *s != NO_SHAPE);
+    let lost = Arc::new(lost);
+    let to = |times: f64| {
+        let one = |of: &ShapeId| {
+            let lost = Arc::clone(&lost);
+            let less = move |case: &crate::simulate::Case| {
+                case.ns - lost.get(&case.node).copied().unwrap_or(0.0) * times
+            };
+            Transform::Own { of: *of, to: Cost::Each(Arc::new(less)) }
+        };
+        shapes.iter().map(one).collect::<Vec<_>>()
+    };
+    Fix {
+        point: to(1.0),
+        least: to(0.5),
+        most: to(1.0),
+        grade: Grade::B,
+        assumption: "there is a CPU for the computing beside the one that serves requests".to_owned(),
+        load: LoadEffect::Included,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a threshold in milliseconds")]
+fn ms(ms: f64) -> i64 {
+    (ms * 1e6) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check_rule, drawn};
+    use expect_test::expect;
+
+    /// Requests come every 100 ms: a long one computes for 300 ms; the quick ones that arrive meanwhile wait for its end.
+    fn drawing(blocked: bool) -> String {
+        let mut out = String::new();
+        for _ in 0..15 {
+            out.push_str("api server \"GET /report\" 0..290\n\n");
+            for waits in [190, 90] {
+                let from = if blocked { waits } else { 1 };
+                let to = from + 8;
+                out.push_str(&format!("api server \"GET /ping\" 0..{}\n  api db \"SELECT 1\" {from}..{to}\n  api db \"SELECT 2\" {}..{}\n\n", to + 9, to + 1, to + 8));
+            }
+            out.push_str("repeat 3\napi server \"GET /ping\" 0..20\n  api db \"SELECT 1\" 1..8\n  api db \"SELECT 2\" 9..18\n\n");
+        }
+        out
+    }
+
+    #[test]
+    fn computing_during_which_nothing_else_moves_is_one_finding() {
+        check_rule(
+            "event_loop_blocked",
+            &drawn(&drawing(true)),
+            &expect![[r#"
+                event_loop_blocked GET /ping | 289 ms of computing in GET /report stop everybody else in the process | p95 207.0 -> 20.0 (20.0..112.2) B
+            "#]],
+        );
+    }
+
+    #[test]
+    fn computing_beside_which_others_go_on_is_none() {
+        check_rule("event_loop_blocked", &drawn(&drawing(false)), &expect![[""]]);
+    }
+
+    #[test]
+    fn a_lonely_request_blocks_nobody() {
+        check_rule(
+            "event_loop_blocked",
+            &drawn("repeat 60\napi server \"GET /report\" 0..90"),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn without_traces_the_rule_does_not_run() {
+        check_rule(
+            "event_loop_blocked",
+            &drawn(""),
+            &expect![[r#"
+                not run: event_loop_blocked (traces)
+            "#]],
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! Which events are opened on which threads, with what the kernel permits: everything with `CAP_PERFMON`, user stacks
+//! and switches without, nothing where even that is forbidden.
+
+use super::record::{REGISTERS, Record, SAMPLE_TYPE};
+use super::ring::Ring;
+use crate::sys::{self, Attributes};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+const SOFTWARE: u32 = 1;
+const CPU_CLOCK: u64 = 0;
+const CONTEXT_SWITCHES: u64 = 3;
+/// `CLOCK_MONOTONIC`.
+const CLOCK: i32 = 1;
+const FLAG_DISABLED: u64 = 1;
+const FLAG_INHERIT: u64 = 1 << 1;
+const FLAG_NO_KERNEL: u64 = 1 << 5;
+const FLAG_NO_HYPERVISOR: u64 = 1 << 6;
+const FLAG_ENABLE_ON_EXEC: u64 = 1 << 12;
+const FLAG_WATERMARK: u64 = 1 << 14;
+const FLAG_SAMPLE_ID_ALL: u64 = 1 << 18;
+const FLAG_NO_USER_CHAIN: u64 = 1 << 22;
+const FLAG_USE_CLOCK: u64 = 1 << 25;
+/// mmap, comm, task, mmap2, comm_exec, context_switch: the side band, from one event of each thread.
+const FLAGS_SIDE_BAND: u64 = 1 << 8 | 1 << 9 | 1 << 13 | 1 << 23 | 1 << 24 | 1 << 26;
+/// Sizes of a ring that are tried; with its head page, the first is what an ordinary user may lock per CPU.
+const RING_BYTES: [usize; 4] = [512 << 10, 256 << 10, 64 << 10, 32 << 10];
+/// Descriptors left to everything else.
+const SPARE_DESCRIPTORS: usize = 256;
+const MAX_DESCRIPTORS: u64 = 1 << 20;
+
+/// What the kernel permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Kernel frames, and registers at each switch.
+    Full,
+    /// User stacks, and switches without registers.
+    UserOnly,
+}
+
+/// What is asked of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) period_ns: u64,
+    pub(crate) stack_bytes: u32,
+    /// Start with the next program that the calling thread starts, instead of at once.
+    pub(crate) on_exec: bool,
+}
+
+/// Why there are no events.
+#[derive(Debug)]
+pub(crate) enum Forbidden {
+    /// `perf_event_paranoid` or a seccomp filter.
+    Denied(io::Error),
+    Unsupported(io::Error),
+}
+
+/// Open events of any number of threads: one ring per CPU.
+pub(crate) struct Events {
+    setting: Setting,
+    access: Access,
+    cpus: Vec<i32>,
+    rings: Vec<Option<Ring>>,
+    /// Events that write into a ring of another one.
+    others: Vec<OwnedFd>,
+    room: usize,
+}
+
+impl Events {
+    /// Finds out what is permitted by opening an event on ourselves.
+    ///
+    /// # Errors
+    /// The kernel permits none, or has none.
+    pub(crate) fn probe(setting: Setting, cpus: Vec<i32>) -> Result<Self, Forbidden> {
+        if !cfg!(target_arch = "x86_64") {
+            return Err(Forbidden::Unsupported(io::Error::other("this is not x86-64")));
+        }
+        let try_access = |access| sys::perf_event_open(&attributes(setting, access, CPU_CLOCK), 0, -1);
+        let access = match try_access(Access::Full) {
+            Ok(_) => Access::Full,
+            Err(_) => match try_access(Access::UserOnly) {
+                Ok(_) => Access::UserOnly,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {
+                    return Err(Forbidden::Denied(error));
+                }
+                Err(error) => return Err(Forbidden::Unsupported(error)),
+            },
+        };
+        let rings = cpus.iter().map(|_| None).collect();
+        Ok(Self { setting, access, cpus, rings, others: Vec::new(), room: descriptors() })
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Opens the events of one thread (0: of the calling one) and of all that it starts from now on.
+    ///
+    /// # Errors
+    /// The thread has ended (`ESRCH`), is another user's (`EACCES`), or descriptors have run out (`EMFILE`).
+    pub(crate) fn add(&mut self, tid: u32) -> io::Result<()> {
+        let tid = i32::try_from(tid).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let kinds: &[u64] = match self.access {
+            Access::Full => &[CPU_CLOCK, CONTEXT_SWITCHES],
+            Access::UserOnly => &[CPU_CLOCK],
+        };
+        if self.room < kinds.len() * self.cpus.len() {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        for at in 0..self.cpus.len() {
+            for kind in kinds {
+                let attributes = attributes(self.setting, self.access, *kind);
+                match sys::perf_event_open(&attributes, tid, self.cpus[at]) {
+                    Ok(event) => self.attach(at, event)?,
+                    // The CPU was taken away.
+                    Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, at: usize, event: OwnedFd) -> io::Result<()> {
+        self.room = self.room.saturating_sub(1);
+        let start = |event: &OwnedFd| if self.setting.on_exec { Ok(()) } else { sys::enable(event) };
+        if let Some(ring) = &self.rings[at] {
+            sys::redirect(&event, ring.event())?;
+            start(&event)?;
+            self.others.push(event);
+            return Ok(());
+        }
+        let mut event = event;
+        for bytes in RING_BYTES {
+            match Ring::new(event, bytes) {
+                Ok(ring) => {
+                    start(ring.event())?;
+                    self.rings[at] = Some(ring);
+                    return Ok(());
+                }
+                Err((back, error)) if bytes == RING_BYTES[RING_BYTES.len() - 1] => {
+                    drop(back);
+                    return Err(error);
+                }
+                Err((back, _)) => event = back,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a ring is half full, but not longer than `patience`.
+    pub(crate) fn wait(&self, patience: Duration) {
+        wait_for(self.rings.iter().flatten().map(Ring::event), patience);
+    }
+
+    /// Hands over all new records, CPU by CPU: in order for one CPU, not over several.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(Record<'_>)) {
+        for ring in self.rings.iter_mut().flatten() {
+            ring.drain(&mut each);
+        }
+    }
+}
+
+/// Waits for any of these descriptors, or for none where there are none.
+pub(crate) fn wait_for<'a>(events: impl Iterator<Item = &'a OwnedFd>, patience: Duration) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut polled: Vec<PollFd<'_>> = events.map(|e| PollFd::new(e, PollFlags::IN)).collect();
+    let timeout = rustix::time::Timespec {
+        tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(patience.subsec_nanos()),
+    };
+    // A signal ends the wait early, which does no harm: the caller looks at the clock.
+    let _early = poll(&mut polled, Some(&timeout));
+}
+
+fn attributes(setting: Setting, access: Access, config: u64) -> Attributes {
+    let clock = config == CPU_CLOCK;
+    let mut flags = FLAG_DISABLED
+        | FLAG_INHERIT
+        | FLAG_NO_HYPERVISOR
+        | FLAG_WATERMARK
+        | FLAG_SAMPLE_ID_ALL
+        | FLAG_NO_USER_CHAIN
+        | FLAG_USE_CLOCK;
+    if clock {
+        flags |= FLAGS_SIDE_BAND;
+    }
+    if access == Access::UserOnly {
+        flags |= FLAG_NO_KERNEL;
+    }
+    if setting.on_exec {
+        flags |= FLAG_ENABLE_ON_EXEC;
+    }
+    Attributes {
+        kind: SOFTWARE,
+        size: u32::try_from(size_of::<Attributes>()).unwrap_or(0),
+        config,
+        sample_period: if clock { setting.period_ns } else { 1 },
+        sample_type: SAMPLE_TYPE,
+        flags,
+        wakeup: u32::try_from(RING_BYTES[0] / 2).unwrap_or(0),
+        sample_regs_user: REGISTERS,
+        sample_stack_user: if clock { setting.stack_bytes } else { 0 },
+        clock_id: CLOCK,
+        ..Attributes::default()
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one and says how many events fit.
+fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
+    let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+    let granted = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => wanted,
+        Err(_) => limit.current.unwrap_or(1024),
+    };
+    usize::try_from(granted).unwrap_or(usize::MAX).saturating_sub(SPARE_DESCRIPTORS)
+}

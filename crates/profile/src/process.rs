@@ -1,0 +1,224 @@
+//! One process of a profile: its code, its interpreter if it has one, and reading the stack of a thread that is off CPU
+//! without stopping it.
+
+use crate::names::Names;
+use crate::node;
+use crate::perf::Registers;
+use crate::procfs::{self, Mapping, Syscall};
+use crate::python::{self, PythonThread, Reader};
+use crate::recorder::{Raw, Recorder};
+use crate::sys;
+use crate::unwind::{CodeFiles, Space};
+use crate::wait;
+use framehop::x86_64::CacheX86_64;
+use model::Gap;
+
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) inner_pid: u32,
+    pub(crate) space: Space,
+    pub(crate) python: Option<Reader>,
+    /// The kernel let us read its memory so far.
+    readable: bool,
+    /// Code was mapped since an interpreter was looked for.
+    changed: bool,
+    pub(crate) is_node: bool,
+    /// Its JavaScript was sampled by its inspector.
+    pub(crate) has_javascript: bool,
+}
+
+/// What all processes share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) files: CodeFiles,
+    pub(crate) names: Names,
+    pub(crate) cache: CacheX86_64,
+    pub(crate) gaps: Vec<Gap>,
+}
+
+/// What was found out about a thread that is off CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It is back on a CPU or queued for one, with this stack if one can be told.
+    Runnable(Option<u32>),
+    Waiting {
+        stack: u32,
+        for_gil: bool,
+    },
+    /// It has ended, or may not be looked at.
+    Nothing,
+}
+
+impl Process {
+    pub(crate) fn load(pid: u32, shared: &mut Shared, python: bool) -> Self {
+        let space = Space::load(pid, &mut shared.files);
+        let inner_pid = procfs::status(pid).and_then(|status| status.inner_id).unwrap_or(pid);
+        let mut process = Self {
+            pid,
+            inner_pid,
+            space,
+            python: None,
+            readable: true,
+            changed: !python,
+            is_node: node::is_node(pid),
+            has_javascript: false,
+        };
+        if python {
+            process.find_python(shared);
+        }
+        process
+    }
+
+    /// It runs another program now.
+    pub(crate) fn replaced(&mut self) {
+        (self.space, self.python, self.changed) = (Space::default(), None, true);
+    }
+
+    pub(crate) fn map(&mut self, map: &Mapping, shared: &mut Shared) {
+        self.space.add(self.pid, map, &mut shared.files);
+        self.changed = true;
+    }
+
+    /// Looks for an interpreter if code was mapped since the last time.
+    pub(crate) fn check_python(&mut self, shared: &mut Shared, wanted: bool) {
+        if self.changed {
+            self.is_node = node::is_node(self.pid);
+        }
+        if wanted && self.changed && self.python.is_none() {
+            self.find_python(shared);
+        }
+        self.changed = false;
+    }
+
+    fn find_python(&mut self, shared: &mut Shared) {
+        match python::find(self.pid, &self.space, &shared.files) {
+            Some(Ok(reader)) => self.python = Some(reader),
+            Some(Err(why)) => shared.gaps.push(Gap::new(
+                "profile",
+                format!("Python functions of process {} are not named: {}", self.pid, why.0),
+                "native frames are shown; use CPython 3.8 to 3.13, not stripped of `_PyRuntime`",
+            )),
+            None => {}
+        }
+    }
+
+    /// Memory from the stack pointer on, as much as there is.
+    fn stack_memory(&mut self, sp: u64, bytes: u32, shared: &mut Shared) -> Vec<u8> {
+        let mut memory = vec![0; bytes as usize];
+        if !self.readable {
+            return Vec::new();
+        }
+        match sys::read_memory(self.pid, sp, &mut memory) {
+            Ok(read) => memory.truncate(read),
+            Err(error) => {
+                memory.clear();
+                if error.raw_os_error() == Some(libc::EPERM) {
+                    self.readable = false;
+                    shared.gaps.push(unreadable(self.pid));
+                }
+            }
+        }
+        memory
+    }
+
+    /// Frames of a user stack, root first.
+    pub(crate) fn unwind(
+        &self,
+        registers: Registers,
+        stack: &[u8],
+        cache: &mut CacheX86_64,
+    ) -> (Vec<Raw>, bool) {
+        let unwound = self.space.unwind(registers, stack, cache);
+        let frames = unwound.places.iter().rev().map(|place| Raw::of(self.pid, *place)).collect();
+        (frames, unwound.complete)
+    }
+
+    /// Looks at a thread that is off CPU: what it waits for, and where. `left_with` are its registers when it left
+    /// the CPU, where the kernel told them.
+    pub(crate) fn look(
+        &mut self,
+        tid: u32,
+        python: Option<PythonThread>,
+        left_with: Option<Registers>,
+        look: Look<'_>,
+    ) -> Seen {
+        let Look { shared, recorder, stack_bytes, now_ns } = look;
+        let Some(call) = procfs::syscall(self.pid, tid) else { return Seen::Nothing };
+        let Syscall::Waiting { number, arguments, sp, pc } = call else {
+            let stack = left_with.map(|registers| {
+                let memory = self.stack_memory(registers.sp, stack_bytes, shared);
+                let (frames, _) = self.unwind(registers, &memory, &mut shared.cache);
+                recorder.stack(&frames)
+            });
+            return Seen::Runnable(stack);
+        };
+        let word = wait::futex_word(number, arguments[0]);
+        let for_gil = word.is_some_and(|word| self.python.as_ref().is_some_and(|python| python.is_gil(word)));
+        let label = if for_gil {
+            "[waits: Python GIL]"
+        } else {
+            wait::name(number, || procfs::descriptor(self.pid, arguments[0]))
+        };
+        let mut frames = self.python_stack(python, shared, now_ns).unwrap_or_default();
+        if frames.is_empty() {
+            frames = self.waiting_stack(pc, sp, left_with, stack_bytes, shared);
+        }
+        frames.push(Raw::Label(label));
+        Seen::Waiting { stack: recorder.stack(&frames), for_gil }
+    }
+
+    /// The native frames of a thread that waits, root first.
+    fn waiting_stack(
+        &mut self,
+        ip: u64,
+        sp: u64,
+        left_with: Option<Registers>,
+        stack_bytes: u32,
+        shared: &mut Shared,
+    ) -> Vec<Raw> {
+        let memory = self.stack_memory(sp, stack_bytes, shared);
+        let unwound = match left_with.filter(|left| left.sp == sp) {
+            Some(left) => self.space.unwind(Registers { ip, ..left }, &memory, &mut shared.cache),
+            None => {
+                let pid = self.pid;
+                let read = |at: u64, into: &mut [u8]| {
+                    sys::read_memory(pid, at, into).is_ok_and(|read| read == into.len())
+                };
+                self.space.unwind_without_frame_pointer(ip, sp, &memory, &mut shared.cache, read)
+            }
+        };
+        unwound.places.iter().rev().map(|place| Raw::of(self.pid, *place)).collect()
+    }
+
+    /// The Python frames of a thread, root first.
+    pub(crate) fn python_stack(
+        &mut self,
+        thread: Option<PythonThread>,
+        shared: &mut Shared,
+        now_ns: u64,
+    ) -> Option<Vec<Raw>> {
+        self.python.as_mut()?.stack(thread?, &mut shared.names, now_ns)
+    }
+}
+
+/// What a look needs besides the process.
+pub(crate) struct Look<'a> {
+    pub(crate) shared: &'a mut Shared,
+    pub(crate) recorder: &'a mut Recorder,
+    pub(crate) stack_bytes: u32,
+    pub(crate) now_ns: u64,
+}
+
+fn unreadable(pid: u32) -> Gap {
+    let scope = procfs::sysctl("kernel/yama/ptrace_scope").unwrap_or(0);
+    let hint = if scope > 0 {
+        format!(
+            "kernel.yama.ptrace_scope is {scope}: `sudo sysctl kernel.yama.ptrace_scope=0`, or run as root"
+        )
+    } else {
+        "run as the process's user or as root; a container needs CAP_SYS_PTRACE".to_owned()
+    };
+    let reason =
+        format!("the memory of process {pid} may not be read: no stacks of blocked threads, no Python");
+    Gap::new("profile", reason, hint)
+}

@@ -1,0 +1,421 @@
+//! Turns records and looks into weights: who runs with which stack, who waits where. Time is an argument.
+
+use crate::formats::{CallFrame, CpuProfile};
+use crate::ledger::State;
+use crate::names::Name;
+use crate::node;
+use crate::perf::{Body, Events, Record, Registers};
+use crate::process::{Look, Process, Seen, Shared};
+use crate::procfs::{self, Mapping};
+use crate::recorder::{NOT_SAMPLED, Raw, Recorder};
+use crate::session::Options;
+use crate::stacks::{FrameKind, Quality};
+use crate::threads::Threads;
+use crate::timeline::{Interval, Now};
+use model::Gap;
+use std::collections::HashMap;
+
+/// Looks at threads per tick; with more that want one, they take turns.
+const MAX_LOOKS: usize = 64;
+/// Processes whose code is kept at most.
+const MAX_PROCESSES: usize = 4096;
+/// How often the list of an interpreter's threads is read.
+const PYTHON_THREADS_NS: u64 = 100_000_000;
+
+/// How a thread's states are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Each switch is recorded.
+    Switches,
+    /// It is looked at.
+    Looks,
+}
+
+/// What a record says of one thread, with its stack already unwound.
+enum Happened {
+    Ran(u32),
+    Left(Registers),
+    In,
+    Out { preempted: bool },
+    Began { parent_pid: u32 },
+    Ended,
+    Named(String),
+}
+
+struct Event {
+    time: u64,
+    pid: u32,
+    tid: u32,
+    what: Happened,
+}
+
+pub(crate) struct Sampler {
+    options: Options,
+    began_ns: u64,
+    pub(crate) events: Option<Events>,
+    pub(crate) threads: Threads,
+    pub(crate) processes: HashMap<u32, Process>,
+    pub(crate) shared: Shared,
+    pub(crate) recorder: Recorder,
+    pub(crate) quality: Quality,
+    pub(crate) on_cpu_samples: u64,
+    /// Events that are newer than the last drain's beginning: another CPU's ring may still hold an older one.
+    held: Vec<Event>,
+    next_look: usize,
+    next_python_ns: u64,
+}
+
+impl Sampler {
+    pub(crate) fn new(options: Options, began_ns: u64, gaps: Vec<Gap>) -> Self {
+        Self {
+            options,
+            began_ns,
+            events: None,
+            threads: Threads::default(),
+            processes: HashMap::new(),
+            shared: Shared { gaps, ..Shared::default() },
+            recorder: Recorder::new(),
+            quality: Quality::default(),
+            on_cpu_samples: 0,
+            held: Vec::new(),
+            next_look: 0,
+            next_python_ns: 0,
+        }
+    }
+
+    pub(crate) fn gap(&mut self, gap: Gap) {
+        if !self.shared.gaps.contains(&gap) {
+            self.shared.gaps.push(gap);
+        }
+    }
+
+    pub(crate) fn add_thread(&mut self, pid: u32, tid: u32, begin_ns: u64, watch: Watch, fresh: bool) {
+        if let Some(at) = self.threads.add(pid, tid, begin_ns, fresh) {
+            self.threads.all[at].watched = watch == Watch::Switches;
+        }
+    }
+
+    /// Takes over the code of a process.
+    pub(crate) fn load(&mut self, pid: u32) {
+        process(&mut self.processes, &mut self.shared, pid, self.options.python);
+    }
+
+    /// Reads all records that the kernel has written.
+    pub(crate) fn drain(&mut self, now_ns: impl Fn() -> u64) {
+        let Some(mut events) = self.events.take() else { return };
+        let complete_until = now_ns();
+        let mut happened = std::mem::take(&mut self.held);
+        events.drain(|record| match record {
+            Record::Of { pid, tid, time, body } => {
+                if let Some(what) = self.understand(pid, body) {
+                    happened.push(Event { time, pid, tid, what });
+                }
+            }
+            Record::Lost(many) => self.quality.lost_records += many,
+            Record::Other => {}
+        });
+        self.events = Some(events);
+        happened.sort_by_key(|event| event.time);
+        let later = happened.split_off(happened.partition_point(|event| event.time < complete_until));
+        self.held = later;
+        happened.into_iter().for_each(|event| self.apply(event));
+    }
+
+    /// Applies what was held back: at the end nothing older can come.
+    pub(crate) fn flush(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().for_each(|event| self.apply(event));
+    }
+
+    /// What a record says of a thread. Code that is mapped is taken over at once, stacks are unwound at once.
+    fn understand(&mut self, pid: u32, body: Body<'_>) -> Option<Happened> {
+        let Self { processes, shared, recorder, quality, options, .. } = self;
+        match body {
+            Body::Sample(sample) if sample.period == 1 => sample.registers.map(Happened::Left),
+            Body::Sample(sample) => {
+                self.on_cpu_samples += 1;
+                let process = process(processes, shared, pid, options.python)?;
+                let (mut frames, complete) = match sample.registers {
+                    Some(registers) => process.unwind(registers, sample.stack, &mut shared.cache),
+                    None => (Vec::new(), true),
+                };
+                if sample.registers.is_some() {
+                    quality.native_stacks += 1;
+                    quality.complete_stacks += u64::from(complete);
+                }
+                frames.extend(sample.kernel.iter().rev().map(|address| Raw::Kernel(*address)));
+                Some(Happened::Ran(recorder.stack(&frames)))
+            }
+            Body::SwitchIn => Some(Happened::In),
+            Body::SwitchOut { preempted } => Some(Happened::Out { preempted }),
+            Body::Fork { parent_pid } => {
+                if parent_pid != pid && !processes.contains_key(&pid) {
+                    let space = processes.get(&parent_pid).map(|parent| parent.space.clone());
+                    let child = process(processes, shared, pid, false)?;
+                    child.space = space.unwrap_or_default();
+                }
+                Some(Happened::Began { parent_pid })
+            }
+            Body::Exit => Some(Happened::Ended),
+            Body::Name { name, exec } => {
+                if exec {
+                    let process = process(processes, shared, pid, false)?;
+                    process.replaced();
+                }
+                Some(Happened::Named(name))
+            }
+            Body::Map { start, bytes, file_offset, inode, path } => {
+                let process = process(processes, shared, pid, options.python)?;
+                let end = start.saturating_add(bytes);
+                process.map(&Mapping { start, end, file_offset, inode, path }, shared);
+                None
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let Event { time, pid, tid, what } = event;
+        match what {
+            Happened::Began { parent_pid } => {
+                // A thread of a process that is watched by looks alone cannot hand on its events.
+                if self.threads.add(pid, tid, time, true).is_none() && parent_pid != pid {
+                    self.gap(Gap::new("profile", "a child process is missing", "profile for a shorter time"));
+                }
+                return;
+            }
+            Happened::Ended => {
+                let part = self.threads.find(tid).and_then(|(at, t)| Some((at, t.timeline.part(time)?)));
+                if let Some((at, interval)) = part {
+                    self.weigh(at, interval);
+                }
+                self.threads.end(tid, time);
+                return;
+            }
+            _ => {}
+        }
+        if !self.threads.knows(tid) {
+            self.threads.add(pid, tid, time, true);
+        }
+        let tick_ns = self.options.tick_ns;
+        let Some((at, thread)) = self.threads.find(tid) else { return };
+        match what {
+            Happened::Ran(stack) => {
+                thread.last_stack = stack;
+                if thread.python.is_none() {
+                    let weight = self.options.period_ns;
+                    self.add(time, at, stack, State::Running, weight);
+                }
+            }
+            Happened::Left(registers) => thread.registers = Some(registers),
+            Happened::In => {
+                thread.ran = true;
+                let interval = thread.timeline.switch_in(time, tick_ns);
+                if let Some(interval) = interval {
+                    self.weigh(at, interval);
+                }
+            }
+            Happened::Out { preempted } => {
+                thread.ran = true;
+                thread.timeline.switch_out(time, preempted);
+            }
+            Happened::Named(name) => thread.name = name,
+            Happened::Began { .. } | Happened::Ended => {}
+        }
+    }
+
+    fn weigh(&mut self, at: usize, interval: Interval) {
+        self.add(interval.end_ns, at, interval.stack, interval.state, interval.weight_ns);
+    }
+
+    fn add(&mut self, time: u64, at: usize, stack: u32, state: State, weight_ns: u64) {
+        let thread = u32::try_from(at).unwrap_or(u32::MAX);
+        let stack = if stack == 0 { self.recorder.stack(&[NOT_SAMPLED]) } else { stack };
+        self.recorder.cells.add(time.saturating_sub(self.began_ns), thread, stack, state, weight_ns);
+    }
+
+    /// Looks at threads that are off CPU and at interpreters.
+    pub(crate) fn tick(&mut self, now_ns: u64) {
+        if now_ns >= self.next_python_ns {
+            self.next_python_ns = now_ns + PYTHON_THREADS_NS;
+            self.find_python_threads();
+        }
+        let living = self.threads.living().len();
+        let mut looks = 0;
+        for step in 0..living {
+            let Some(at) = self.threads.living().get((self.next_look + step) % living).copied() else {
+                break;
+            };
+            if !self.wants_look(at) {
+                continue;
+            }
+            if looks == MAX_LOOKS {
+                self.next_look = (self.next_look + step) % living;
+                return;
+            }
+            looks += 1;
+            self.look(at, now_ns);
+        }
+        self.next_look = 0;
+    }
+
+    fn wants_look(&self, at: usize) -> bool {
+        let thread = &self.threads.all[at];
+        if !thread.watched {
+            return true;
+        }
+        thread.timeline.wants_look() || (thread.timeline.now == Now::On && thread.python.is_some())
+    }
+
+    fn look(&mut self, at: usize, now_ns: u64) {
+        let Self { threads, processes, shared, recorder, options, .. } = self;
+        let thread = &mut threads.all[at];
+        let elapsed_ns = now_ns.saturating_sub(thread.looked_ns);
+        thread.looked_ns = now_ns;
+        let (watched, now, last) = (thread.watched, thread.timeline.now, thread.last_stack);
+        let Some(process) = processes.get_mut(&thread.pid) else { return };
+        if watched && now == Now::On {
+            // The interpreter's stack stands for the time since the last tick: the scale is set by the ledger.
+            let frames = process.python_stack(thread.python, shared, now_ns).filter(|f| !f.is_empty());
+            let stack = frames.map_or(last, |frames| recorder.stack(&frames));
+            thread.last_stack = stack;
+            let weight = options.tick_ns;
+            self.add(now_ns, at, stack, State::Running, weight);
+            return;
+        }
+        let registers = if now == Now::Unknown { None } else { thread.registers };
+        let stack_bytes = options.stack_bytes;
+        let look = Look { shared, recorder, stack_bytes, now_ns };
+        let seen = process.look(thread.tid, thread.python, registers, look);
+        match seen {
+            Seen::Waiting { stack, for_gil } => {
+                let state = if for_gil { State::GilWait } else { State::Blocked };
+                thread.last_stack = stack;
+                if watched {
+                    thread.timeline.look(stack, state);
+                } else {
+                    self.add(now_ns, at, stack, state, elapsed_ns);
+                }
+            }
+            Seen::Runnable(stack) => {
+                let frames = process.python_stack(thread.python, shared, now_ns).filter(|f| !f.is_empty());
+                let python = frames.map(|frames| recorder.stack(&frames));
+                let stack = python.or(stack).unwrap_or(last);
+                match now {
+                    Now::Off { preempted: true } => {
+                        thread.timeline.look(stack, State::Queued);
+                        // Where it was stopped it ran until then: on a busy machine the profiler itself takes the
+                        // CPU of the thread that it wants to see running.
+                        if python.is_some() {
+                            let weight = options.tick_ns;
+                            self.add(now_ns, at, stack, State::Running, weight);
+                        }
+                    }
+                    Now::Off { preempted: false } if watched => {
+                        // It was woken and has no CPU yet.
+                        let weight = options.tick_ns;
+                        self.add(now_ns, at, stack, State::Queued, weight);
+                    }
+                    _ if watched => {}
+                    _ => {
+                        let stack = python.unwrap_or_else(|| recorder.stack(&[NO_STACK]));
+                        self.add(now_ns, at, stack, State::Running, elapsed_ns);
+                    }
+                }
+            }
+            Seen::Nothing => {}
+        }
+    }
+
+    /// Takes V8's samples for the time on CPU of a process's main thread.
+    pub(crate) fn replace_running(&mut self, pid: u32, profile: &CpuProfile) {
+        let Some((at, _)) = self.threads.find(pid) else { return };
+        let thread = u32::try_from(at).unwrap_or(u32::MAX);
+        self.recorder.cells.remove(thread, State::Running);
+        let mut time = profile.start_us.saturating_mul(1000);
+        for (id, us) in &profile.samples {
+            let weight_ns = us.saturating_mul(1000);
+            if !profile.is_idle(*id) {
+                let stack = self.javascript(profile, *id);
+                self.add(time, at, stack, State::Running, weight_ns);
+            }
+            time = time.saturating_add(weight_ns);
+        }
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.has_javascript = true;
+        }
+    }
+
+    fn javascript(&mut self, profile: &CpuProfile, id: u64) -> u32 {
+        let Self { shared, recorder, .. } = self;
+        let frame = |frame: &CallFrame| {
+            let file = node::script(frame).to_owned();
+            let name = Name { kind: FrameKind::JavaScript, function: frame.function.clone(), file };
+            shared.names.add(name).map(|name| Raw::Named { name, line: frame.line })
+        };
+        let frames: Vec<Raw> = profile.path(id).into_iter().filter_map(frame).collect();
+        recorder.stack(&frames)
+    }
+
+    fn find_python_threads(&mut self) {
+        for process in self.processes.values_mut() {
+            let inner_pid = process.inner_pid;
+            let Some(reader) = &mut process.python else { continue };
+            let found: HashMap<u32, _> =
+                reader.threads(inner_pid).into_iter().map(|thread| (thread.inner_tid, thread)).collect();
+            for thread in self.threads.living_mut().filter(|thread| thread.pid == process.pid) {
+                thread.python = found.get(&thread.inner_tid).copied();
+            }
+        }
+    }
+
+    /// Closes the window: gives out the parts of intervals that go on, reads the kernel's counts, finds what is new.
+    pub(crate) fn keep_house(&mut self, now_ns: u64) {
+        for at in self.threads.living().to_vec() {
+            if let Some(interval) = self.threads.all[at].timeline.part(now_ns) {
+                self.weigh(at, interval);
+            }
+            let thread = &self.threads.all[at];
+            let (tid, watched) = (thread.tid, thread.watched);
+            let wanted = thread.ran || !watched;
+            let gone = wanted && !self.threads.count(at);
+            // The end of a watched thread is recorded, with its time.
+            if gone && !watched {
+                self.threads.end(tid, now_ns);
+            }
+        }
+        self.recorder.cells.close_windows();
+        let pids: Vec<u32> = self.processes.keys().copied().collect();
+        for pid in pids {
+            if !procfs::is_alive(pid) {
+                self.threads.end_process(pid, now_ns);
+                continue;
+            }
+            if self.events.is_none() {
+                for tid in procfs::threads(pid) {
+                    self.add_thread(pid, tid, now_ns, Watch::Looks, false);
+                }
+            }
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.check_python(&mut self.shared, self.options.python);
+            }
+        }
+    }
+}
+
+/// The label of threads that run where perf is forbidden.
+const NO_STACK: Raw = Raw::Label("[no stack: perf is forbidden]");
+
+fn process<'a>(
+    processes: &'a mut HashMap<u32, Process>,
+    shared: &mut Shared,
+    pid: u32,
+    python: bool,
+) -> Option<&'a mut Process> {
+    if !processes.contains_key(&pid) {
+        if processes.len() >= MAX_PROCESSES {
+            return None;
+        }
+        processes.insert(pid, Process::load(pid, shared, python));
+    }
+    processes.get_mut(&pid)
+}
