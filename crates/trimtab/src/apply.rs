@@ -1,11 +1,13 @@
 //! Makes a change and takes it back. The guard takes it back by itself unless the change is kept.
 
+use crate::in_force::{self, InForce};
 use crate::story;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use database::Database;
 use model::{Change, ChangeKind, HttpCall};
 use net::{Call, Connector, HttpVersion, TlsOptions};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A switch or command that has not answered by then has failed.
@@ -25,15 +27,27 @@ pub struct Guard {
     hands: Hands,
     change: Change,
     in_force: bool,
+    /// Where it is noted while it is in force: a program that is killed cannot take it back.
+    noted: Option<(PathBuf, InForce)>,
 }
 
 impl Guard {
     pub fn new(hands: Hands, change: Change) -> Self {
-        Self { hands, change, in_force: false }
+        Self { hands, change, in_force: false, noted: None }
+    }
+
+    /// Also notes the change in that folder for as long as it is in force.
+    #[must_use]
+    pub fn noted_in(mut self, folder: PathBuf, note: InForce) -> Self {
+        self.noted = Some((folder, note));
+        self
     }
 
     /// Puts the change in force.
     pub async fn apply(&mut self) -> Result<()> {
+        if let Some((folder, note)) = &self.noted {
+            in_force::add(folder, note).context("nothing was changed")?;
+        }
         // Marked before: a half-made change is one to take back.
         self.in_force = true;
         self.hands.apply(&self.change).await
@@ -44,6 +58,7 @@ impl Guard {
         if self.in_force {
             self.hands.undo(&self.change).await?;
             self.in_force = false;
+            self.forget();
         }
         Ok(())
     }
@@ -51,6 +66,15 @@ impl Guard {
     /// Leaves the change as it is.
     pub fn keep(mut self) {
         self.in_force = false;
+        self.forget();
+    }
+
+    fn forget(&self) {
+        if let Some((folder, note)) = &self.noted
+            && let Err(error) = in_force::remove(folder, &note.change.name)
+        {
+            crate::output::alarm(&format!("`{}` is settled, but noted still: {error:#}", note.change.name));
+        }
     }
 }
 
@@ -66,7 +90,9 @@ impl Drop for Guard {
             runtime.block_on(hands.undo(&change))
         })
         .join();
-        if !matches!(undone, Ok(Ok(()))) {
+        if matches!(undone, Ok(Ok(()))) {
+            self.forget();
+        } else {
             crate::output::alarm(&format!(
                 "the change `{}` could not be taken back: {}",
                 self.change.name,

@@ -5,6 +5,7 @@ use crate::apply::{Guard, Hands};
 use crate::clock;
 use crate::commands::Answer;
 use crate::control;
+use crate::in_force::{self, InForce};
 use crate::journal::Journal;
 use crate::output::Output;
 use crate::session::{self, Session};
@@ -135,6 +136,12 @@ impl<'a> Cycle<'a> {
     /// Runs until a goal state or a limit. Recordings and steps are saved as they come. Once a first measurement is
     /// there, whatever breaks ends the loop and not its story.
     pub async fn run(&mut self) -> Result<Outcome> {
+        for left in in_force::list(self.journal.folder())? {
+            self.output.warn(&format!(
+                "`{}` of an earlier run is in force still; `trimtab change --undo` takes it back",
+                left.change.name
+            ));
+        }
         let folder = self.new_recording()?;
         let first = self.look(&folder, "measuring").await?;
         self.output.say(&story::goals(&first.1, self.output));
@@ -228,7 +235,14 @@ impl<'a> Cycle<'a> {
         let started_ns = clock::now_ns();
         self.output.say(&story::proposal(number, &finding, &change, self.output));
         let allowed = self.consent.is_none_or(|ask| ask(&finding, &change));
-        let mut guard = Guard::new(self.hands.clone(), change.clone());
+        let note = InForce {
+            change: change.clone(),
+            finding: Some(finding.clone()),
+            recording_before: Some(before.run.id.clone()),
+            since_ns: started_ns,
+        };
+        let mut guard = Guard::new(self.hands.clone(), change.clone())
+            .noted_in(self.journal.folder().to_path_buf(), note);
         let tried = if allowed {
             trials::run(self.session, &mut guard, &finding, &change, before).await
         } else {

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod control;
 pub mod cycle;
 pub mod demo;
+pub mod in_force;
 pub mod journal;
 pub mod output;
 pub mod process;

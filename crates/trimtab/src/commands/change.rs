@@ -3,13 +3,12 @@
 use super::{Answer, Setting, looping};
 use crate::apply::Hands;
 use crate::args::{ChangeArgs, LoadOverrides};
-use crate::control;
+use crate::in_force::{self, InForce};
+use crate::settings::Settings;
+use crate::{clock, control, session, story};
 use anyhow::{Context, Result, bail};
-use model::{Change, Diagnosis, Finding};
-use std::path::PathBuf;
-
-/// The change in force, kept beside the journal so that it can be taken back later.
-const IN_FORCE: &str = "change.json";
+use model::{Change, Diagnosis, Finding, Step};
+use serde_json::json;
 
 pub(super) async fn run(setting: &Setting, args: &ChangeArgs) -> Result<Answer> {
     let settings = setting.settings(&LoadOverrides::default())?;
@@ -18,26 +17,59 @@ pub(super) async fn run(setting: &Setting, args: &ChangeArgs) -> Result<Answer> 
         database_url: settings.database.url.clone(),
     };
     if args.undo {
-        return undo(setting, &hands).await;
+        return undo(setting, &settings, &hands).await;
     }
-    let finding = finding(setting, args.fingerprint.as_deref())?;
+    let journal = setting.journal();
+    if let Some(other) = in_force::list(journal.folder())?.last() {
+        bail!(
+            "`{}` is in force: judge it with `trimtab verify` or take it back with `trimtab change --undo` first",
+            other.change.name
+        );
+    }
+    let (recording, findings) = findings(setting)?;
     let sql = settings.database.may_change && settings.database.url.is_some();
-    let Some(change) = control::change_for(&finding, &settings.controls, sql, &[]) else {
-        setting.output.result(&by_hand(&finding));
-        return Ok(Answer::No);
+    let change_of = |finding: &Finding| control::change_for(finding, &settings.controls, sql, &[]);
+    let wanted = args.fingerprint.as_deref();
+    let asked = findings.iter().find(|f| wanted.is_none_or(|wanted| f.fingerprint == wanted));
+    let mended = match wanted {
+        Some(_) => asked.and_then(|f| change_of(f).map(|change| (f, change))),
+        None => findings.iter().find_map(|f| change_of(f).map(|change| (f, change))),
     };
-    if !args.yes && !looping::consent(setting, &finding, &change) {
-        setting.output.say("Nothing was changed.");
+    let Some((finding, change)) = mended else {
+        return by_hand(setting, asked, wanted);
+    };
+    if !args.yes && !looping::consent(setting, finding, &change) {
+        setting.output.result("Nothing was changed.");
         return Ok(Answer::No);
     }
-    remember(setting, &change)?;
-    hands.apply(&change).await?;
-    setting.output.say(&format!("Applied `{}`. Next: trimtab verify", change.name));
+    let note = InForce {
+        change: change.clone(),
+        finding: Some(finding.clone()),
+        recording_before: Some(recording),
+        since_ns: clock::now_ns(),
+    };
+    in_force::add(journal.folder(), &note).context("nothing was changed")?;
+    if let Err(error) = hands.apply(&change).await {
+        // It may be half made.
+        hands.undo(&change).await?;
+        in_force::remove(journal.folder(), &change.name)?;
+        return Err(error);
+    }
+    tell(setting, "applied", &change, &format!("Applied `{}`. Next: trimtab verify", change.name));
     Ok(Answer::Yes)
 }
 
-/// The finding of that fingerprint, or the best that was found.
-fn finding(setting: &Setting, fingerprint: Option<&str>) -> Result<Finding> {
+fn tell(setting: &Setting, what: &str, change: &Change, text: &str) {
+    if setting.output.json() {
+        let told = json!({ "version": model::SCHEMA_VERSION, what: story::shown(change) });
+        setting.output.result(&told.to_string());
+    } else {
+        setting.output.result(text);
+    }
+}
+
+/// The last recording's id with its findings, best first.
+fn findings(setting: &Setting) -> Result<(String, Vec<Finding>)> {
     let folder =
         setting.journal().last_recording().context("no recording yet; `trimtab measure` makes one")?;
     let path = folder.join("findings.json");
@@ -45,51 +77,56 @@ fn finding(setting: &Setting, fingerprint: Option<&str>) -> Result<Finding> {
         .with_context(|| format!("could not read {}; run `trimtab localize` first", path.display()))?;
     let diagnosis: Diagnosis =
         serde_json::from_str(&text).with_context(|| format!("{} is not a diagnosis", path.display()))?;
-    let mut findings = diagnosis.findings.into_iter();
-    let found = match fingerprint {
-        Some(wanted) => findings.find(|f| f.fingerprint == wanted),
-        None => findings.next(),
-    };
-    match (found, fingerprint) {
-        (Some(finding), _) => Ok(finding),
-        (None, Some(wanted)) => bail!("no finding {wanted} in {}", path.display()),
-        (None, None) => bail!("nothing was found in {}: there is nothing to change", path.display()),
-    }
+    Ok((session::id_of(&folder), diagnosis.findings))
 }
 
 /// The remedies for a person.
-fn by_hand(finding: &Finding) -> String {
-    let mut text = format!("Trimtab cannot do this by itself. {}: {}\n", finding.endpoint, finding.title);
+fn by_hand(setting: &Setting, finding: Option<&Finding>, wanted: Option<&str>) -> Result<Answer> {
+    let Some(finding) = finding else {
+        match wanted {
+            Some(wanted) => {
+                bail!("the last recording has no finding {wanted}; `trimtab localize` lists them")
+            }
+            None => bail!("nothing was found in the last recording: there is nothing to change"),
+        }
+    };
+    if setting.output.json() {
+        let told = json!({ "version": model::SCHEMA_VERSION, "by_hand": finding.remedies });
+        setting.output.result(&told.to_string());
+        return Ok(Answer::No);
+    }
+    let (endpoint, title) = (story::one_line(&finding.endpoint), story::one_line(&finding.title));
+    let mut text = format!("Trimtab cannot do this by itself. {endpoint}: {title}\n");
     for remedy in &finding.remedies {
-        text.push_str(&format!("  {}\n", remedy.text));
+        text.push_str(&format!("  {}\n", story::one_line(&remedy.text)));
         for (label, patch) in [("do", &remedy.patch), ("undo", &remedy.undo)] {
             if let Some(patch) = patch {
-                text.push_str(&format!("    {label}: {patch}\n"));
+                text.push_str(&format!("    {label}: {}\n", story::one_line(patch)));
             }
         }
     }
     text.push_str("Then: trimtab verify\n");
-    text
+    setting.output.result(&text);
+    Ok(Answer::No)
 }
 
-fn in_force(setting: &Setting) -> PathBuf {
-    setting.journal().folder().join(IN_FORCE)
-}
-
-fn remember(setting: &Setting, change: &Change) -> Result<()> {
-    let path = in_force(setting);
-    std::fs::write(&path, serde_json::to_string_pretty(change)?)
-        .with_context(|| format!("could not write {}, so nothing was changed", path.display()))
-}
-
-async fn undo(setting: &Setting, hands: &Hands) -> Result<Answer> {
-    let path = in_force(setting);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("no change is in force ({} cannot be read)", path.display()))?;
-    let change: Change =
-        serde_json::from_str(&text).with_context(|| format!("{} is not a change", path.display()))?;
+/// Takes back what is in force; where nothing is noted, the last change that the loop kept.
+async fn undo(setting: &Setting, settings: &Settings, hands: &Hands) -> Result<Answer> {
+    let journal = setting.journal();
+    let change = match in_force::list(journal.folder())?.pop() {
+        Some(noted) => noted.change,
+        None => last_kept(&journal.steps()?.0, settings)
+            .context("no change is in force, and the journal knows of none that was kept")?,
+    };
     hands.undo(&change).await?;
-    std::fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
-    setting.output.say(&format!("Took `{}` back.", change.name));
+    in_force::remove(journal.folder(), &change.name)?;
+    tell(setting, "taken_back", &change, &format!("Took `{}` back.", change.name));
     Ok(Answer::Yes)
+}
+
+/// The newest kept step's change; a control as the settings declare it today, as the journal leaves passwords out.
+fn last_kept(steps: &[Step], settings: &Settings) -> Option<Change> {
+    let change = &steps.iter().rev().find(|step| step.kept)?.change;
+    let declared = settings.controls.iter().find(|control| control.name == change.name);
+    Some(declared.map_or_else(|| change.clone(), control::Control::change))
 }
