@@ -8,6 +8,7 @@ use super::source::Source;
 /// one decides its place here. `docs/ARCHITECTURE.md` draws the same table.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("crates/model", &[]),
+    ("crates/attribute", &["model"]),
     ("crates/access-log", &["model"]),
     ("crates/net", &[]),
     ("crates/profile", &["model"]),
