@@ -30,6 +30,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 const LIBRARIES_AND_SHOP: &[&str] = &[
     "model",
     "access-log",
+    "attribute",
     "net",
     "profile",
     "recording",
@@ -48,6 +49,7 @@ const LIBRARIES_AND_SHOP: &[&str] = &[
 const OURS: &[&str] = &[
     "model",
     "access-log",
+    "attribute",
     "net",
     "profile",
     "recording",
