@@ -21,6 +21,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("crates/report", &["model"]),
     ("crates/local-postgres", &[]),
     ("crates/traffic", &["access-log", "model"]),
+    ("crates/script", &["load", "model", "net"]),
     ("crates/trimtab", LIBRARIES_AND_SHOP),
     ("shop", &[]),
     ("xtask", &[]),
@@ -42,6 +43,7 @@ const LIBRARIES_AND_SHOP: &[&str] = &[
     "report",
     "local-postgres",
     "traffic",
+    "script",
     "shop",
 ];
 
@@ -61,6 +63,7 @@ const OURS: &[&str] = &[
     "report",
     "local-postgres",
     "traffic",
+    "script",
     "shop",
     "trimtab",
 ];
