@@ -206,6 +206,10 @@ pub struct Thresholds {
     pub differential_growth: f64,
     /// Against a baseline: a service that costs a request less than this share of the mean request is no suspect.
     pub differential_min_share: f64,
+    /// Against a baseline: slower requests, and others, that are compared for what they have in common ...
+    pub value_requests: u64,
+    /// ... and by how much more of the slower ones have a value.
+    pub value_difference: f64,
     /// Against a baseline: growth of a service's CPU that counts, as ratio.
     pub differential_cpu_ratio: f64,
 }
@@ -311,6 +315,8 @@ impl Default for Thresholds {
             differential_sigma: 3.0,
             differential_growth: 0.2,
             differential_min_share: 0.01,
+            value_requests: 10,
+            value_difference: 0.5,
             differential_cpu_ratio: 1.5,
         }
     }
