@@ -29,5 +29,6 @@ pub use parser::Parser;
 pub use record::{Collected, EndpointSummary};
 pub use request::{Request, Stamp, Unreadable};
 pub use routes::{RouteId, Routes};
-pub use scan::{Options, Scan, scan};
+pub use scan::{Options, Scan, scan, sniff};
 pub use text::describe;
+pub use time::parse as parse_time;

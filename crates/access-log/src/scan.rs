@@ -184,3 +184,12 @@ fn same_host(logged: &str, asked: &str) -> bool {
     let name = |host: &str| host.split(':').next().unwrap_or("").to_ascii_lowercase();
     name(logged) == name(asked)
 }
+
+/// Whether the first lines are those of an access log.
+pub fn sniff(input: impl Read, options: &Options) -> bool {
+    let Ok(mut lines) = Lines::new(input) else { return false };
+    let mut work = Work { scan: Scan::default(), number: 0, host: None };
+    let Ok((sample, _)) = work.sample(&mut lines) else { return false };
+    let texts: Vec<&str> = sample.iter().map(|(_, line, _)| line.as_str()).collect();
+    options.format.is_some() || Parser::detect(&texts, options.unit).is_ok()
+}

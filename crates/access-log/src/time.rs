@@ -5,8 +5,9 @@ const NS: u64 = 1_000_000_000;
 /// Digits of a fraction that count; more are cut off.
 const FRACTION_DIGITS: usize = 9;
 
-/// Any of the known notations.
-pub(crate) fn parse(text: &str) -> Option<u64> {
+/// A time in any of the known notations, as Unix nanoseconds.
+#[must_use]
+pub fn parse(text: &str) -> Option<u64> {
     let text = text.trim().trim_matches(['[', ']', '"']);
     let bytes = text.as_bytes();
     if bytes.len() >= 11 && bytes.get(2) == Some(&b'/') {

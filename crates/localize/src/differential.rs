@@ -1,6 +1,8 @@
 //! Pass 8: what became slower since a baseline, and who is to blame. A service is suspected by its own time, by the
 //! time on the way to and from it, and by its CPU; a way that did not become slower speaks for its two ends.
 
+mod values;
+
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::rules::{Candidate, Fix, LoadEffect};
@@ -208,10 +210,10 @@ fn newly_full(now: &Facts<'_>, base: &Facts<'_>) -> BTreeMap<String, (f64, f64)>
 #[must_use]
 pub fn candidates(now: &Facts<'_>, base: &Facts<'_>) -> Vec<(&'static str, Candidate)> {
     let suspects = suspects(now, base);
-    suspects.iter().take(MAX_SUSPECTS).filter_map(|suspect| candidate(now, suspect)).collect()
+    suspects.iter().take(MAX_SUSPECTS).filter_map(|suspect| candidate(now, base, suspect)).collect()
 }
 
-fn candidate(facts: &Facts<'_>, suspect: &Suspect) -> Option<(&'static str, Candidate)> {
+fn candidate(facts: &Facts<'_>, base: &Facts<'_>, suspect: &Suspect) -> Option<(&'static str, Candidate)> {
     let (endpoint, shapes) = worst_endpoint(facts, suspect)?;
     let rule = match suspect.cpu {
         Some(_) => "cpu_saturation",
@@ -230,6 +232,8 @@ fn candidate(facts: &Facts<'_>, suspect: &Suspect) -> Option<(&'static str, Cand
             suspect.edge_ns / 1e6
         ));
     }
+    lines.extend(slowest_step(suspect));
+    lines.extend(values::in_common(facts, base, suspect, endpoint));
     let mut trees: Vec<u32> =
         shapes.iter().flat_map(|(id, _)| facts.shape(*id).groups.iter().map(|g| g.tree)).collect();
     trees.sort_unstable();
@@ -253,6 +257,13 @@ fn candidate(facts: &Facts<'_>, suspect: &Suspect) -> Option<(&'static str, Cand
         severity: Some(Severity::Warning),
     };
     Some((rule, candidate))
+}
+
+/// The step that became slower by most.
+fn slowest_step(suspect: &Suspect) -> Option<String> {
+    let (step, ns) = suspect.steps.iter().max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.cmp(&a.0)))?;
+    let place = if step.from == step.to { String::new() } else { format!(" on the way from {}", step.from) };
+    Some(format!("most of all {}{place}: {:.2} ms longer a call", step.template, ns / 1e6))
 }
 
 fn remedy(rule: &str, service: &str) -> Remedy {

@@ -1,6 +1,6 @@
 //! The rules as a document, made from their table.
 
-use crate::rules::RULES;
+use crate::rules::{NOT_RUN, RULES};
 use std::fmt::Write;
 
 /// `docs/rules.md`.
@@ -19,6 +19,10 @@ pub fn rules_markdown() -> String {
             out,
             "\n## `{name}`\n\n{why}\n\n- Fires: {how}\n- Predicts: {predicts}\n- Needs: {needs}\n"
         );
+    }
+    out.push_str("\n## Rules that cannot run yet\n\nNo recording has a place for their signal; each diagnosis lists them as not run.\n\n");
+    for (name, missing) in NOT_RUN {
+        let _infallible = writeln!(out, "- `{name}` needs {missing}");
     }
     out
 }

@@ -9,6 +9,7 @@ pub mod differential;
 pub mod docs;
 pub mod facts;
 mod goals;
+mod hold;
 pub mod links;
 pub mod load;
 pub mod load_model;
@@ -71,6 +72,7 @@ pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
     let findings = rank::rank(&facts, options, &goals, claims).findings;
     gaps.extend(recording.run.gaps.iter().cloned());
     gaps.extend(summary::gaps(&facts));
+    gaps.extend(hold::too_few(&facts));
     gaps.sort();
     gaps.dedup();
     Diagnosis {

@@ -39,6 +39,13 @@ impl Sample {
         Self { trees, overheads, before, seen }
     }
 
+    /// Half the width of the 90 % interval of the p95 as it was recorded, milliseconds: what chance alone moves it by.
+    #[must_use]
+    pub fn noise_ms(&self) -> f64 {
+        let (low, high) = (lower_rank(0.95, self.seen), upper_rank(0.95, self.seen));
+        (quantile(&self.before, high) - quantile(&self.before, low)) / 2e6
+    }
+
     fn after(&self, simulator: &mut Simulator<'_>, fix: &[Transform]) -> Vec<f64> {
         let runs = self.trees.iter().zip(&self.overheads);
         let mut after: Vec<f64> = runs.map(|(t, o)| (simulator.root_ns(*t, fix) + o).max(0.0)).collect();

@@ -3,6 +3,7 @@
 
 use crate::Options;
 use crate::facts::Facts;
+use crate::hold;
 use crate::predict::{Sample, predict};
 use crate::resolve::{Class, hash};
 use crate::rules::{Candidate, Fix};
@@ -85,7 +86,7 @@ struct Ranker<'a> {
 
 impl Ranker<'_> {
     fn judge(&mut self, claim: Claim) -> Option<(Order, Finding)> {
-        let Claim { rule, candidate, suspect } = claim;
+        let Claim { rule, mut candidate, suspect } = claim;
         let endpoint = candidate.endpoint;
         if self.is_claimed(&candidate) || !self.is_frequent(&candidate) {
             return None;
@@ -105,6 +106,8 @@ impl Ranker<'_> {
         let goal_met =
             !matches!(standing, Standing::Missed { .. }) && !self.misses_other_goal(candidate.endpoint);
         let severity = self.severity(&candidate, prediction.as_ref(), standing);
+        let noise = self.samples.get(&endpoint).map(Sample::noise_ms);
+        candidate.lines.extend(hold::reasons(self.facts, endpoint, standing, prediction.as_ref(), noise));
         if let Some(fix) = candidate.fix.clone() {
             self.fixes.entry(fingerprint(self.facts, rule, &candidate)).or_insert((endpoint, fix));
         }

@@ -171,6 +171,8 @@ pub struct Thresholds {
     pub blocked_events: f64,
     /// ... and fewer than this share of them were seen.
     pub blocked_share: f64,
+    /// Event loop: its own delay at p99, milliseconds.
+    pub loop_delay_ms: f64,
     /// Queue before a service: p95 of the wait, milliseconds ...
     pub queue_wait_ms: f64,
     /// ... its mean as share of the request ...
@@ -206,6 +208,10 @@ pub struct Thresholds {
     pub differential_growth: f64,
     /// Against a baseline: a service that costs a request less than this share of the mean request is no suspect.
     pub differential_min_share: f64,
+    /// Against a baseline: slower requests, and others, that are compared for what they have in common ...
+    pub value_requests: u64,
+    /// ... and by how much more of the slower ones have a value.
+    pub value_difference: f64,
     /// Against a baseline: growth of a service's CPU that counts, as ratio.
     pub differential_cpu_ratio: f64,
 }
@@ -294,6 +300,7 @@ impl Default for Thresholds {
             blocked_ms: 10.0,
             blocked_events: 30.0,
             blocked_share: 0.1,
+            loop_delay_ms: 50.0,
             queue_wait_ms: 10.0,
             queue_wait_share: 0.10,
             queue_calls: 20,
@@ -311,6 +318,8 @@ impl Default for Thresholds {
             differential_sigma: 3.0,
             differential_growth: 0.2,
             differential_min_share: 0.01,
+            value_requests: 10,
+            value_difference: 0.5,
             differential_cpu_ratio: 1.5,
         }
     }

@@ -172,14 +172,21 @@ fn next_change(best: Option<&Finding>, diagnosis: &Diagnosis) -> String {
     )
 }
 
-/// How well the predictions did, in a sentence; empty where none was judged.
+/// How well the predictions did, in a sentence; empty where none was measured. Measurements that say nothing about
+/// their prediction count neither way.
 pub(crate) fn predictions(steps: &[Step]) -> String {
     let judged: Vec<bool> = steps.iter().filter_map(|s| s.judgement.prediction_held).collect();
-    if judged.is_empty() {
+    let untested = steps.iter().filter(|s| could_not_be_tested(s)).count();
+    if judged.is_empty() && untested == 0 {
         return String::new();
     }
+    if judged.is_empty() {
+        return format!("{} could not be tested, none could.", plural(untested, "prediction"));
+    }
+    let more = if untested > 0 { format!(", {untested} more could not be tested") } else { String::new() };
     let held = judged.iter().filter(|held| **held).count();
-    let mut errors: Vec<f64> = steps.iter().filter_map(|s| error_share(&steps::figures(s))).collect();
+    let tested = steps.iter().filter(|s| s.judgement.prediction_held.is_some());
+    let mut errors: Vec<f64> = tested.filter_map(|s| error_share(&steps::figures(s))).collect();
     errors.sort_by(f64::total_cmp);
     let median = match errors.len() {
         0 => String::new(),
@@ -188,7 +195,15 @@ pub(crate) fn predictions(steps: &[Step]) -> String {
             format!("; median error {} of the value before", percent(middle))
         }
     };
-    format!("{held} of {} held{median}.", plural(judged.len(), "prediction"))
+    format!("{held} of {} held{more}{median}.", plural(judged.len(), "prediction"))
+}
+
+/// A prediction that was measured but not answered.
+fn could_not_be_tested(step: &Step) -> bool {
+    let judgement = &step.judgement;
+    judgement.prediction_held.is_none()
+        && step.finding.prediction.is_some()
+        && !judgement.metrics.is_empty()
 }
 
 /// A reason without its full stop, so that something can follow.

@@ -1,5 +1,6 @@
 //! What was typed, as typed. Meaning is given in `settings`; nothing here reads a file.
 
+use crate::access_logs::LogFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -150,9 +151,10 @@ pub struct LoadOverrides {
   trimtab localize                                     the last recording
   trimtab localize .trimtab/recordings/20261122-2101   a recording
   trimtab localize spans.jsonl.gz more.json            OTLP, Jaeger or Zipkin files
+  trimtab localize access.log --goal 'p95(*) < 300 ms' an access log, also .gz and .zst
   trimtab localize now.jsonl --baseline healthy.jsonl  what changed, and in which service")]
 pub struct LocalizeArgs {
-    /// A recording, or trace files; without any, the last recording
+    /// A recording, or trace files and access logs; without any, the last recording
     pub inputs: Vec<PathBuf>,
     /// A healthy recording or trace file to compare with
     #[arg(long, value_name = "RECORDING_OR_FILE")]
@@ -160,6 +162,8 @@ pub struct LocalizeArgs {
     /// Goals, in place of those of the settings file or recording
     #[arg(long = "goal", value_name = "GOAL")]
     pub goals: Vec<String>,
+    #[command(flatten)]
+    pub logs: LogFlags,
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +232,44 @@ pub enum LoadCommand {
     #[command(after_help = "Example:
   trimtab load run scenario.toml --rate 50 --duration 30 --summary-export summary.json")]
     Run(LoadRunArgs),
+    /// Make a scenario of what was seen: access logs, traces, a recording, HAR, OpenAPI, Postman
+    #[command(after_help = "Examples:
+  trimtab load from access.log -o trimtab.toml                 mix, rate and ids of an access log (.gz, .zst)
+  trimtab load from shop.har --url http://127.0.0.1:8080       what a browser did, against another address
+  trimtab load from openapi.yaml --writes -o scenario.toml     with the operations that change data
+  trimtab load from traces.jsonl.gz --service web              what entered one service
+  trimtab load from .trimtab/recordings/20261122-2101          a recording")]
+    From(LoadFromArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LoadFromArgs {
+    /// Access logs, a trace file, a recording, or a HAR, OpenAPI (JSON, YAML) or Postman 2.1 file
+    #[arg(required = true)]
+    pub inputs: Vec<PathBuf>,
+    /// Where to write the scenario; without it, standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(long)]
+    pub force: bool,
+    /// The service to load, in place of the one that the source names
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Keep operations that change data (POST, PUT, PATCH, DELETE); else they are written as comments
+    #[arg(long)]
+    pub writes: bool,
+    /// At the rate of the busiest minute in place of the mean
+    #[arg(long)]
+    pub peak: bool,
+    /// At most so many operations, the most frequent
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    pub max_operations: usize,
+    /// Of traces: what entered this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    #[command(flatten)]
+    pub logs: LogFlags,
 }
 
 #[derive(Debug, Args)]

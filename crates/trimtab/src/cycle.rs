@@ -143,10 +143,10 @@ impl<'a> Cycle<'a> {
             ));
         }
         let folder = self.new_recording()?;
-        let first = self.look(&folder, "measuring").await?;
+        let first = Box::pin(self.look(&folder, "measuring")).await?;
         self.output.say(&story::goals(&first.1, self.output));
         let mut outcome = Outcome { first, last: None, steps: Vec::new(), ending: Ending::Failed };
-        match self.go_round(&mut outcome).await {
+        match Box::pin(self.go_round(&mut outcome)).await {
             Ok(ending) => outcome.ending = ending,
             Err(error) => self.output.warn(&format!("{error:#}")),
         }

@@ -1,6 +1,7 @@
 //! The program: settings, the loop, its instruments side by side, journal and output.
 //! A library as well, so that benchmarks and tests run what users run.
 
+pub mod access_logs;
 pub mod apply;
 pub mod args;
 pub mod calibration;
@@ -12,6 +13,7 @@ pub mod demo;
 pub mod in_force;
 pub mod journal;
 pub mod output;
+pub mod placeholders;
 pub mod process;
 pub mod session;
 pub mod settings;

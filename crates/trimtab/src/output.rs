@@ -63,6 +63,14 @@ impl Output {
         }
     }
 
+    /// A line about a result, beside it: to standard error, whatever the format; nothing when quiet.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.clear_line();
+            discard(writeln!(std::io::stderr().lock(), "{text}"));
+        }
+    }
+
     /// What goes on right now; rewritten by the next.
     pub fn progress(&self, text: &str) {
         if self.live {

@@ -2,6 +2,7 @@
 
 use crate::args::LoadOverrides;
 use crate::control::Control;
+use crate::placeholders::{self, Variables};
 use anyhow::{Context, Result, anyhow, bail};
 use load::{Operation, Scenario, Spacing, Variable};
 use model::Goal;
@@ -178,6 +179,8 @@ pub struct VerifySettings {
 pub struct Environment {
     pub database_url: Option<String>,
     pub service_url: Option<String>,
+    /// For `${NAME}` in a scenario.
+    pub variables: Variables,
     /// <https://no-color.org>
     pub no_color: bool,
     /// Width of the terminal, where the shell exports it.
@@ -190,10 +193,16 @@ impl Environment {
         Self {
             database_url: std::env::var("TRIMTAB_DATABASE_URL").ok(),
             service_url: std::env::var("TRIMTAB_SERVICE_URL").ok(),
+            variables: Variables(std::env::vars_os().filter_map(text).collect()),
             no_color: std::env::var("NO_COLOR").is_ok_and(|v| !v.is_empty()),
             columns: std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()),
         }
     }
+}
+
+/// Variables that are no text are as if they were not set.
+fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
 }
 
 impl Settings {
@@ -214,12 +223,14 @@ impl Settings {
             url.with_context(|| format!("{name}: no service; add [service] with url = \"http://...\""))?;
         let table =
             file.load.with_context(|| format!("{name}: no [load] table: what should be requested?"))?;
-        let scenario = Scenario {
+        let mut scenario = Scenario {
             base_url: url,
             headers: table.headers,
             operations: table.operation,
             variables: table.variables,
         };
+        placeholders::fill(&mut scenario, &environment.variables)
+            .map_err(|error| anyhow!("{name}: [load]: {error:#}"))?;
         scenario.check().map_err(|error| anyhow!("{name}: [load]: {error:#}"))?;
         let mut names = HashSet::new();
         for control in &file.control {

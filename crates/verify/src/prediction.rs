@@ -6,7 +6,8 @@ use crate::words::percent;
 use model::Prediction;
 
 /// Whether the interval of the outcome meets the predicted one, and a sentence on it. A prediction without a width
-/// gets the tolerance, as share of the before. `None` where the outcome is unknown or the prediction is no ratio.
+/// gets the tolerance, as share of the before. `None` where the outcome is unknown, the prediction is no ratio, or the
+/// outcome is so wide that it says nothing about the prediction.
 pub(crate) fn held(
     prediction: &Prediction,
     outcome: Option<&RatioInterval>,
@@ -23,20 +24,28 @@ pub(crate) fn held(
         );
     };
     let held = outcome.low <= high && low <= outcome.high;
+    let untestable = held && says_nothing(outcome, (low, middle, high), tolerance);
+    let word = match (untestable, held) {
+        (true, _) => "could not be tested, the measured interval is too wide",
+        (false, true) => "held",
+        (false, false) => "missed",
+    };
     let mut text = format!(
-        "predicted for {metric}: {:.3} of before ({low:.3} to {high:.3}); measured {:.3} ({:.3} to {:.3}): {}",
-        middle,
-        outcome.ratio,
-        outcome.low,
-        outcome.high,
-        if held { "held" } else { "missed" }
+        "predicted for {metric}: {:.3} of before ({low:.3} to {high:.3}); measured {:.3} ({:.3} to {:.3}): {word}",
+        middle, outcome.ratio, outcome.low, outcome.high,
     );
-    if held && outcome.low <= 1.0 && outcome.high >= 1.0 && high < 1.0 {
-        text.push_str("; but the measurement would fit no change just as well");
-    } else if !held {
+    if !held {
         text.push_str(&format!(", by {} of before", percent((outcome.ratio - middle).abs())));
     }
-    (Some(held), text)
+    ((!untestable).then_some(held), text)
+}
+
+/// Whether an outcome would fit no change as well as it fits a predicted one, or is wider than the predicted change.
+fn says_nothing(outcome: &RatioInterval, (low, middle, high): (f64, f64, f64), tolerance: f64) -> bool {
+    let holds = |ratio: f64| outcome.low <= ratio && ratio <= outcome.high;
+    let a_change = high < 1.0 || low > 1.0;
+    let room = (1.0 - middle).abs().max(2.0 * tolerance);
+    (a_change && holds(1.0) && holds(low) && holds(high)) || outcome.high - outcome.low > room
 }
 
 /// Low end, middle and high end of the predicted ratio.
@@ -53,4 +62,36 @@ fn ratios(prediction: &Prediction, tolerance: f64) -> Option<(f64, f64, f64)> {
     } else {
         ((middle - tolerance).max(0.0), middle, middle + tolerance)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Grade;
+
+    fn verdict(predicted: (f64, f64, f64), measured: (f64, f64, f64)) -> Option<bool> {
+        let (low_ms, after_ms, high_ms) = predicted;
+        let prediction = Prediction {
+            metric: "p95(GET /)".to_owned(),
+            before_ms: 100.0,
+            after_ms,
+            low_ms,
+            high_ms,
+            grade: Grade::B,
+            assumption: String::new(),
+            quantiles: Vec::new(),
+        };
+        let (low, ratio, high) = measured;
+        held(&prediction, Some(&RatioInterval { ratio, low, high }), 0.05).0
+    }
+
+    #[test]
+    fn an_outcome_that_says_nothing_neither_keeps_nor_breaks_a_prediction() {
+        let open = ((-9.0_f64).exp(), 1.0, 9.0_f64.exp());
+        assert_eq!(verdict((45.0, 50.0, 55.0), open), None);
+        assert_eq!(verdict((85.0, 90.0, 95.0), (0.8, 0.9, 1.02)), None);
+        assert_eq!(verdict((85.0, 90.0, 95.0), (0.86, 0.9, 0.94)), Some(true));
+        assert_eq!(verdict((98.0, 100.0, 102.0), (0.97, 1.0, 1.03)), Some(true));
+        assert_eq!(verdict((45.0, 50.0, 55.0), (0.9, 1.4, 2.2)), Some(false));
+    }
 }

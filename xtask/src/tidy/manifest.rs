@@ -8,6 +8,7 @@ use super::source::Source;
 /// one decides its place here. `docs/ARCHITECTURE.md` draws the same table.
 const DIRECTIONS: &[(&str, &[&str])] = &[
     ("crates/model", &[]),
+    ("crates/attribute", &["model"]),
     ("crates/access-log", &["model"]),
     ("crates/net", &[]),
     ("crates/profile", &["model"]),
@@ -20,6 +21,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("crates/report", &["model"]),
     ("crates/local-postgres", &[]),
     ("crates/traffic", &["access-log", "model"]),
+    ("crates/script", &["load", "model", "net"]),
     ("crates/trimtab", LIBRARIES_AND_SHOP),
     ("shop", &[]),
     ("xtask", &[]),
@@ -29,6 +31,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
 const LIBRARIES_AND_SHOP: &[&str] = &[
     "model",
     "access-log",
+    "attribute",
     "net",
     "profile",
     "recording",
@@ -40,6 +43,7 @@ const LIBRARIES_AND_SHOP: &[&str] = &[
     "report",
     "local-postgres",
     "traffic",
+    "script",
     "shop",
 ];
 
@@ -47,6 +51,7 @@ const LIBRARIES_AND_SHOP: &[&str] = &[
 const OURS: &[&str] = &[
     "model",
     "access-log",
+    "attribute",
     "net",
     "profile",
     "recording",
@@ -58,6 +63,7 @@ const OURS: &[&str] = &[
     "report",
     "local-postgres",
     "traffic",
+    "script",
     "shop",
     "trimtab",
 ];

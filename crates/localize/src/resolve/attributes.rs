@@ -152,6 +152,13 @@ const TABLE: &[(&str, Meaning)] = &[
     ("http.request.header.accept_encoding", Meaning::Other),
     ("http.request.header.authorization", Meaning::Other),
     ("http.request.header.cookie", Meaning::Other),
+    ("user.id", Meaning::Other),
+    ("enduser.id", Meaning::Other),
+    ("customer.id", Meaning::Other),
+    ("tenant.id", Meaning::Other),
+    ("feature_flag.key", Meaning::Other),
+    ("feature_flag.result.variant", Meaning::Other),
+    ("feature_flag.variant", Meaning::Other),
 ];
 
 /// Every attribute key that the diagnosis reads, for readers that project. A key that ends in `.` is a prefix.

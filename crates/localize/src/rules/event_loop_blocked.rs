@@ -1,13 +1,13 @@
 //! `event_loop_blocked`: while one request computes, its process does nothing else for anybody.
 
-use super::{Candidate, Fix, LoadEffect, Rule, Signal};
+use super::{Candidate, Fix, LoadEffect, Rule, Signal, heaviest_endpoint};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{EndpointId, NO_SHAPE, ShapeId};
 use crate::simulate::{Cost, Transform};
 use crate::tree::{NodeId, TreeId};
 use hashbrown::HashMap;
-use model::{Grade, Remedy, RemedyKind, ResourceId};
+use model::{Grade, Remedy, RemedyKind, ResourceId, Severity};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     name: "event_loop_blocked",
     needs: &[Signal::Traces],
     why: "On one thread (an event loop, an interpreter's lock) each millisecond of computing is a millisecond that all other requests in the process wait.",
-    how: "During stretches of 10 ms or more in which a request's own code runs with nothing called, no span of another request in the same process begins or ends, where 30 or more would have by the rate outside of such stretches: fewer than a tenth of them. Told on the endpoint that loses most.",
+    how: "During stretches of 10 ms or more in which a request's own code runs with nothing called, no span of another request in the same process begins or ends, where 30 or more would have by the rate outside of such stretches: fewer than a tenth of them. Told on the endpoint that loses most. Or the runtime itself tells that its event loop is 50 ms late or more at p99.",
     predicts: "The stretches run elsewhere: other requests' own time no longer holds them. The request that computes stays as long.",
     run,
 };
@@ -60,7 +60,37 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     let t = facts.thresholds;
     let blocks = |c: &Counted| c.expected >= t.blocked_events && c.seen < t.blocked_share * c.expected;
     let blocking = by_shape.into_iter().filter(|(_, counted)| blocks(counted));
-    blocking.filter_map(|(shape, counted)| candidate(facts, shape, &counted)).collect()
+    let mut out: Vec<Candidate> =
+        blocking.filter_map(|(shape, counted)| candidate(facts, shape, &counted)).collect();
+    // What the runtime tells of itself, where the traces do not show whose code it is.
+    let late = facts.runtime.loop_delay_ms.iter().filter(|(_, ms)| **ms >= t.loop_delay_ms);
+    let unseen: Vec<Candidate> = late
+        .filter(|(service, _)| out.iter().all(|c| c.service != **service))
+        .filter_map(|(service, ms)| told_by_runtime(facts, service, *ms))
+        .collect();
+    out.extend(unseen);
+    out
+}
+
+fn told_by_runtime(facts: &Facts<'_>, service: &str, delay_ms: f64) -> Option<Candidate> {
+    let root = heaviest_endpoint(facts, service)?;
+    let title = format!("the event loop of {service} is up to {delay_ms:.0} ms late (p99)");
+    let mut candidate = Candidate::on_shape(facts, root, title);
+    candidate.claims.clear();
+    candidate.calls_per_request = None;
+    candidate.share_of_critical_path = None;
+    candidate.place.resource = Some("event loop".to_owned());
+    candidate.lines = vec!["the traces do not show whose code it is: profile the process".to_owned()];
+    candidate.remedies = vec![Remedy {
+        kind: RemedyKind::Code,
+        text: "find what computes or blocks for long (a profile by wall time), move it to a worker, or cut it into slices"
+            .to_owned(),
+        patch: None,
+        undo: None,
+    }];
+    candidate.severity = Some(Severity::Warning);
+    candidate.confidence = 0.7;
+    Some(candidate)
 }
 
 fn processes(facts: &Facts<'_>) -> BTreeMap<ResourceId, Process> {
@@ -271,7 +301,7 @@ fn ms(ms: f64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check_rule, drawn};
+    use crate::testing::{check_rule, drawn, gauge_series};
     use expect_test::expect;
 
     /// Requests come every 100 ms: a long one computes for 300 ms; the quick ones that arrive meanwhile wait for its end.
@@ -303,6 +333,24 @@ mod tests {
     #[test]
     fn computing_beside_which_others_go_on_is_none() {
         check_rule("event_loop_blocked", &drawn(&drawing(false)), &expect![[""]]);
+    }
+
+    #[test]
+    fn what_the_runtime_tells_of_its_loop_is_believed() {
+        let late = |seconds: f64| {
+            let mut recording = drawn("repeat 20\napi server \"GET /a\" 0..90\n  api db \"SELECT 1\" 1..89");
+            let api = [("service.name", "api")];
+            recording.metrics.push(gauge_series("nodejs.eventloop.delay.p99", &api, &[(0, seconds)]));
+            recording
+        };
+        check_rule(
+            "event_loop_blocked",
+            &late(0.18),
+            &expect![[r#"
+                event_loop_blocked GET /a | the event loop of api is up to 180 ms late (p99) | no prediction
+            "#]],
+        );
+        check_rule("event_loop_blocked", &late(0.012), &expect![[""]]);
     }
 
     #[test]

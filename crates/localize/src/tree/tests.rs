@@ -279,3 +279,29 @@ fn extreme_times_and_ids_do_not_panic() {
     let diagnosis = crate::localize(&recording, &crate::Options::default());
     assert_eq!(diagnosis.recording.spans, 12);
 }
+
+#[test]
+fn an_entry_after_its_caller_ended_is_a_request_of_its_own() {
+    let spans = draw(
+        r#"
+        web server "GET /login" 0..10
+          web client "redirect" 9..10
+            web server "GET /home" 100..140
+              web db "SELECT 1" 105..130
+          web http "GET http://stock:80/stock/7" 2..8
+            stock server "GET /stock/{id}" 3..7
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+        web server GET /login 0..10
+          web http GET stock/stock/{id} 2..8
+            stock server GET /stock/{id} 3..7
+          web http redirect 9..10
+        web server GET /home 0..40
+          web db SELECT $1 5..30
+        mended: detached: 1, apart: 1
+    "#]],
+    );
+}

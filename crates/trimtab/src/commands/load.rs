@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 pub(super) async fn run(setting: &Setting, args: &LoadArgs) -> Result<Answer> {
     match &args.command {
         LoadCommand::Run(args) => run_file(setting, args).await,
+        LoadCommand::From(args) => super::load_from::run(setting, args),
     }
 }
 

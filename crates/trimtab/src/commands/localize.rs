@@ -1,6 +1,7 @@
-//! `trimtab localize`: a recording or trace files in, ranked findings out. Runs nothing.
+//! `trimtab localize`: a recording, trace files or access logs in, ranked findings out. Runs nothing.
 
 use super::{Answer, Setting};
+use crate::access_logs::{self, LogFlags, Logs};
 use crate::args::{LoadOverrides, LocalizeArgs};
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
@@ -17,8 +18,11 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
         } else {
             args.inputs.clone()
         };
-    let recording = read(&inputs)?;
-    let baseline = if args.baseline.is_empty() { None } else { Some(read(&args.baseline)?) };
+    let Reading { recording, logs } = read_any(setting, &inputs, &args.logs)?;
+    let baseline = match args.baseline.as_slice() {
+        [] => None,
+        files => Some(read_any(setting, files, &args.logs)?.recording),
+    };
     let goals = goals(setting, args, &inputs, &recording)?;
     let (steps, _) = setting.journal().steps()?;
     let options = localize::Options {
@@ -27,7 +31,10 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
         calibration: crate::calibration::factors(&steps),
         ..localize::Options::default()
     };
-    let diagnosis = localize::localize(&recording, &options);
+    let mut diagnosis = localize::localize(&recording, &options);
+    if let Some(logs) = &logs {
+        logs.settle(&mut diagnosis, &options.goals, baseline.is_some());
+    }
     if let [folder] = inputs.as_slice()
         && folder.is_dir()
     {
@@ -41,8 +48,36 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
             setting.output.width,
             setting.output.paint(),
         ));
+        if let Some(logs) = &logs {
+            setting.output.result(&logs.text);
+        }
     }
     Ok(Answer::of_goals(&diagnosis))
+}
+
+/// What was read.
+struct Reading {
+    recording: Recording,
+    /// Where access logs were among the inputs.
+    logs: Option<Logs>,
+}
+
+/// Access logs are told from other files by their content; beside trace files both are one recording.
+fn read_any(setting: &Setting, inputs: &[PathBuf], flags: &LogFlags) -> Result<Reading> {
+    let options = flags.options();
+    let (log_files, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        inputs.iter().cloned().partition(|path| access_logs::is_log(path, &options));
+    if log_files.is_empty() {
+        return Ok(Reading { recording: read(&others)?, logs: None });
+    }
+    let mut logs = access_logs::read(&log_files, &options)?;
+    for line in &logs.described {
+        setting.output.say(line);
+    }
+    if !others.is_empty() {
+        access_logs::join(&mut logs, read(&others)?);
+    }
+    Ok(Reading { recording: std::mem::take(&mut logs.recording), logs: Some(logs) })
 }
 
 /// One recording's folder, or any number of trace files as one recording.

@@ -4,6 +4,7 @@ mod change;
 mod demo;
 mod init;
 mod load;
+mod load_from;
 mod localize;
 mod looping;
 mod measure;

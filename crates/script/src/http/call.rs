@@ -1,0 +1,85 @@
+//! One call of a script as plain values, and what came of it.
+
+use super::{Cookie, Expected, Jar};
+use bytes::Bytes;
+use http::Method;
+use load::http::{Headers, Origin, Response};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ResponseType {
+    #[default]
+    Text,
+    Binary,
+    None,
+}
+
+/// How a call proves who it is, beside what its headers say.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) enum Auth {
+    #[default]
+    None,
+    Digest {
+        user: String,
+        password: String,
+    },
+}
+
+/// Passwords are not shown.
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Digest { .. } => "Digest",
+        })
+    }
+}
+
+/// A request as a script asked for it, redirects to follow included.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    /// As the script wrote it, without user and password.
+    pub(crate) url: Rc<str>,
+    pub(crate) origin: Origin,
+    pub(crate) path: Rc<str>,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
+    /// The `name` tag, where it is not the URL.
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) timeout: Duration,
+    pub(crate) redirects: u32,
+    pub(crate) auth: Auth,
+    /// The user's own where none is given.
+    pub(crate) jar: Option<Rc<RefCell<Jar>>>,
+    /// For this request alone.
+    pub(crate) cookies: Vec<(String, String)>,
+    pub(crate) response_type: ResponseType,
+    pub(crate) expected: Option<Expected>,
+    /// Throw where no response came.
+    pub(crate) throws: bool,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+/// The last response of a call, after all redirects.
+pub(crate) struct Exchange {
+    pub(crate) call: Call,
+    pub(crate) response: Response,
+    pub(crate) cookies: Vec<Cookie>,
+    /// k6's number of the error; 0 without one.
+    pub(crate) error_code: u32,
+}
+
+impl Exchange {
+    pub(crate) fn error(&self) -> &str {
+        self.response.failure.as_ref().map_or("", |failure| failure.text.as_str())
+    }
+}

@@ -1,0 +1,22 @@
+//! k6/http: what a script asks, how it is sent (redirects, cookies, digest), what comes back, and its metrics.
+
+mod batch;
+mod body;
+mod call;
+mod cookies;
+mod digest;
+mod expected;
+mod jar_object;
+mod module;
+mod params;
+mod perform;
+mod response;
+mod urls;
+
+pub(crate) use call::{Call, Exchange, ResponseType};
+pub(crate) use cookies::{Cookie, Jar, unix_ms};
+pub(crate) use expected::Expected;
+pub(crate) use module::install;
+pub(crate) use perform::perform_all;
+pub(crate) use response::{deliver, prototype};
+pub(crate) use urls::Urls;

@@ -1,0 +1,2 @@
+export const { setTimeout, setInterval, clearTimeout, clearInterval } = globalThis;
+export default { setTimeout, setInterval, clearTimeout, clearInterval };

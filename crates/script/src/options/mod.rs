@@ -1,0 +1,345 @@
+//! A script's `options`, and what the command line puts over them, as checked values. Errors name the field.
+
+mod read;
+mod scenarios;
+
+pub(crate) use read::Reader;
+pub(crate) use scenarios::Scenario;
+
+use crate::http::ResponseType;
+use crate::metrics::{Aggregation, Expression, Threshold};
+use crate::test::HttpDefaults;
+use anyhow::{Context, Result, bail};
+use load::http::Settings;
+use net::{HttpVersion, Identity, TlsVersion};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What k6 prints of a trend unless told.
+const TREND_STATS: &[&str] = &["avg", "min", "med", "max", "p(90)", "p(95)"];
+/// Options of k6 that are read and do nothing here.
+const WITHOUT_EFFECT: &[&str] = &[
+    "cloud",
+    "ext",
+    "systemTags",
+    "noUsageReport",
+    "linger",
+    "paused",
+    "httpDebug",
+    "noVUConnectionReuse",
+    "dns",
+    "localIPs",
+    "tlsCipherSuites",
+    "summaryTimeUnit",
+    "noSummary",
+    "blacklistIPs",
+    "blockHostnames",
+    "rps",
+    "executionSegment",
+    "executionSegmentSequence",
+    "features",
+    "noThresholds",
+    "external",
+    "vusMax",
+];
+
+/// What the command line says about who runs how long; it replaces the script's own scenarios.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    pub vus: Option<u32>,
+    pub duration: Option<Duration>,
+    pub iterations: Option<u64>,
+    /// `10s:5`.
+    pub stages: Vec<String>,
+    pub tags: Vec<(String, String)>,
+    pub no_setup: bool,
+    pub no_teardown: bool,
+    pub no_thresholds: bool,
+}
+
+/// Everything that a script's options say.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) scenarios: Vec<Scenario>,
+    /// By metric or sub-metric.
+    pub(crate) thresholds: Vec<(String, Vec<Threshold>)>,
+    pub(crate) http: HttpDefaults,
+    pub(crate) settings: Settings,
+    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) keep_cookies: bool,
+    pub(crate) setup_timeout: Duration,
+    pub(crate) teardown_timeout: Duration,
+    pub(crate) min_iteration: Duration,
+    pub(crate) trend_stats: Vec<String>,
+    /// Options that are accepted and do nothing.
+    pub(crate) without_effect: Vec<String>,
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Options {
+    /// # Errors
+    /// Names the option that is wrong.
+    pub(crate) fn read(
+        options: &Value,
+        overrides: &Overrides,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let empty = Map::new();
+        let map = match options {
+            Value::Null => &empty,
+            Value::Object(map) => map,
+            _ => bail!("options: expected an object"),
+        };
+        let reader = Reader::new("options", map);
+        let mut tags = reader.tags("tags")?;
+        tags.retain(|(name, _)| overrides.tags.iter().all(|(own, _)| own != name));
+        tags.extend(overrides.tags.iter().cloned());
+        let thresholds = if overrides.no_thresholds { Vec::new() } else { thresholds(&reader)? };
+        let mut known: Vec<String> = Vec::new();
+        let mut unknown: Vec<String> = Vec::new();
+        for key in map.keys() {
+            if WITHOUT_EFFECT.contains(&key.as_str()) {
+                known.push(key.clone());
+            } else if !is_known(key) {
+                unknown.push(key.clone());
+            }
+        }
+        Ok(Self {
+            scenarios: scenarios::read(&reader, overrides)?,
+            thresholds,
+            http: http(&reader)?,
+            settings: settings(&reader, env)?,
+            tags,
+            keep_cookies: reader.flag("noCookiesReset")?,
+            setup_timeout: reader.duration("setupTimeout")?.unwrap_or(Duration::from_secs(60)),
+            teardown_timeout: reader.duration("teardownTimeout")?.unwrap_or(Duration::from_secs(60)),
+            min_iteration: reader.duration("minIterationDuration")?.unwrap_or_default(),
+            trend_stats: trend_stats(&reader)?,
+            without_effect: known,
+            unknown,
+        })
+    }
+}
+
+fn is_known(key: &str) -> bool {
+    const KNOWN: &[&str] = &[
+        "vus",
+        "duration",
+        "iterations",
+        "stages",
+        "scenarios",
+        "thresholds",
+        "tags",
+        "userAgent",
+        "insecureSkipTLSVerify",
+        "noConnectionReuse",
+        "noCookiesReset",
+        "discardResponseBodies",
+        "batch",
+        "batchPerHost",
+        "maxRedirects",
+        "throw",
+        "hosts",
+        "tlsAuth",
+        "tlsVersion",
+        "minIterationDuration",
+        "setupTimeout",
+        "teardownTimeout",
+        "summaryTrendStats",
+    ];
+    KNOWN.contains(&key)
+}
+
+fn http(reader: &Reader<'_>) -> Result<HttpDefaults> {
+    let defaults = HttpDefaults::default();
+    let count = |name: &str, default: usize| -> Result<usize> {
+        // k6 takes 0 for no limit.
+        let given = reader.integer(name)?.map(|n| if n == 0 { u64::MAX } else { n });
+        Ok(given.map_or(default, |n| usize::try_from(n).unwrap_or(usize::MAX)))
+    };
+    Ok(HttpDefaults {
+        max_redirects: reader
+            .integer("maxRedirects")?
+            .map_or(defaults.max_redirects, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+        response_type: if reader.flag("discardResponseBodies")? {
+            ResponseType::None
+        } else {
+            ResponseType::Text
+        },
+        throws: reader.flag("throw")?,
+        batch: count("batch", defaults.batch)?,
+        batch_per_host: count("batchPerHost", defaults.batch_per_host)?,
+        ..defaults
+    })
+}
+
+fn settings(reader: &Reader<'_>, env: &BTreeMap<String, String>) -> Result<Settings> {
+    let mut settings = Settings {
+        proxies: load::http::Proxies::from_variables(|name| env.get(name).cloned())?,
+        version: HttpVersion::Auto,
+        keep_alive: !reader.flag("noConnectionReuse")?,
+        ..Settings::default()
+    };
+    settings.tls.insecure = reader.flag("insecureSkipTLSVerify")?;
+    if let Some(agent) = reader.text("userAgent")? {
+        settings.user_agent = agent;
+    }
+    (settings.tls.oldest, settings.tls.newest) = tls_versions(reader)?;
+    if let Some(list) = reader.list("tlsAuth")?
+        && let Some(first) = list.first()
+    {
+        let Value::Object(map) = first else { bail!("options.tlsAuth[0]: expected an object") };
+        let auth = Reader::new("options.tlsAuth[0]", map);
+        let pem = |name: &str| -> Result<Vec<u8>> { Ok(auth.text(name)?.unwrap_or_default().into_bytes()) };
+        settings.tls.identity = Some(Identity { certificates_pem: pem("cert")?, key_pem: pem("key")? });
+    }
+    settings.hosts = hosts(reader)?;
+    Ok(settings)
+}
+
+fn tls_versions(reader: &Reader<'_>) -> Result<(Option<TlsVersion>, Option<TlsVersion>)> {
+    let version = |text: &str| -> Result<Option<TlsVersion>> {
+        Ok(Some(match text {
+            "" => return Ok(None),
+            // What is older is not spoken here; a range that begins there begins with 1.2.
+            "tls1.0" | "tls1.1" | "tls1.2" => TlsVersion::Tls12,
+            "tls1.3" => TlsVersion::Tls13,
+            other => bail!("options.tlsVersion: `{other}` is none of tls1.2, tls1.3"),
+        }))
+    };
+    match reader.get("tlsVersion") {
+        None => Ok((None, None)),
+        Some(Value::String(only)) => Ok((version(only)?, version(only)?)),
+        Some(Value::Object(map)) => {
+            let range = Reader::new("options.tlsVersion", map);
+            let end = |name: &str| version(&range.text(name)?.unwrap_or_default());
+            Ok((end("min")?, end("max")?))
+        }
+        Some(_) => bail!("options.tlsVersion: expected a version such as tls1.2, or min and max"),
+    }
+}
+
+/// `{ 'api.test': '127.0.0.1:8080' }`; a port of 0 keeps the URL's.
+fn hosts(reader: &Reader<'_>) -> Result<BTreeMap<String, SocketAddr>> {
+    let mut hosts = BTreeMap::new();
+    let Some(map) = reader.object("hosts")? else { return Ok(hosts) };
+    for (name, value) in map {
+        let wrong = || format!("options.hosts.{name}: expected an address such as 127.0.0.1:8080");
+        let text = value.as_str().with_context(wrong)?;
+        let address = match text.parse::<SocketAddr>() {
+            Ok(address) => address,
+            Err(_) => SocketAddr::new(text.trim_matches(['[', ']']).parse().with_context(wrong)?, 0),
+        };
+        hosts.insert(name.clone(), address);
+    }
+    Ok(hosts)
+}
+
+fn trend_stats(reader: &Reader<'_>) -> Result<Vec<String>> {
+    let Some(list) = reader.list("summaryTrendStats")? else {
+        return Ok(TREND_STATS.iter().map(ToString::to_string).collect());
+    };
+    let mut stats = Vec::new();
+    for (index, value) in list.iter().enumerate() {
+        let text = value.as_str().unwrap_or("");
+        if Aggregation::parse(text).is_none_or(|one| matches!(one, Aggregation::Rate | Aggregation::Value)) {
+            bail!(
+                "options.summaryTrendStats[{index}]: expected avg, min, med, max, count or p(N), not {value}"
+            );
+        }
+        stats.push(text.to_owned());
+    }
+    Ok(stats)
+}
+
+/// `{ metric: ['p(95)<250', { threshold, abortOnFail, delayAbortEval }] }`.
+fn thresholds(reader: &Reader<'_>) -> Result<Vec<(String, Vec<Threshold>)>> {
+    let mut all = Vec::new();
+    let Some(map) = reader.object("thresholds")? else { return Ok(all) };
+    for (metric, value) in map {
+        let path = format!("options.thresholds.{metric}");
+        let list = match value {
+            Value::Array(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let mut thresholds = Vec::new();
+        for one in list {
+            thresholds.push(threshold(&path, one)?);
+        }
+        all.push((metric.clone(), thresholds));
+    }
+    Ok(all)
+}
+
+fn threshold(path: &str, value: &Value) -> Result<Threshold> {
+    let parse = |text: &str| Expression::parse(text).map_err(|why| anyhow::anyhow!("{path}: {why}"));
+    match value {
+        Value::String(text) => Ok(Threshold::new(parse(text)?)),
+        Value::Object(map) => {
+            let reader = Reader::new(path, map);
+            let text =
+                reader.text("threshold")?.with_context(|| format!("{path}.threshold: it is missing"))?;
+            let mut threshold = Threshold::new(parse(&text)?);
+            threshold.abort_on_fail = reader.flag("abortOnFail")?;
+            threshold.delay_abort = reader.duration("delayAbortEval")?.unwrap_or_default();
+            Ok(threshold)
+        }
+        _ => bail!("{path}: expected an expression such as \"p(95)<250\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn options(value: &Value) -> Result<Options> {
+        Options::read(value, &Overrides::default(), &BTreeMap::new())
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        for (value, part) in [
+            (json!({"vus": "x"}), "options.vus"),
+            (json!({"duration": "1x"}), "options.duration"),
+            (json!({"stages": [{"duration": "1s"}, {"target": -1}]}), "options.stages[0].target"),
+            (json!({"scenarios": {"a": {"executor": "fast"}}}), "options.scenarios.a.executor"),
+            (json!({"scenarios": {"a": {"executor": "externally-controlled"}}}), "externally-controlled"),
+            (
+                json!({"scenarios": {"a": {"executor": "constant-arrival-rate", "rate": 1, "duration": "1s"}}}),
+                "preAllocatedVUs",
+            ),
+            (
+                json!({"scenarios": {"a": {"executor": "constant-vus", "durations": "1s"}}}),
+                "options.scenarios.a.durations",
+            ),
+            (json!({"scenarios": {"a b": {"executor": "constant-vus", "duration": "1s"}}}), "a b"),
+            (json!({"thresholds": {"http_reqs": ["count>"]}}), "options.thresholds.http_reqs"),
+            (json!({"thresholds": {"http_reqs": [{"abortOnFail": true}]}}), "threshold: it is missing"),
+            (json!({"summaryTrendStats": ["p99"]}), "options.summaryTrendStats[0]"),
+            (json!({"hosts": {"a": "here"}}), "options.hosts.a"),
+            (json!({"tlsVersion": "ssl3.0"}), "options.tlsVersion"),
+            (json!({"tags": {"a": {}}}), "options.tags.a"),
+            (json!({"insecureSkipTLSVerify": "yes"}), "options.insecureSkipTLSVerify"),
+            (json!([]), "options"),
+        ] {
+            let error = format!("{:#}", options(&value).unwrap_err());
+            assert!(error.contains(part), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_options_are_told_and_known_ones_read() {
+        let read = options(&json!({
+            "vus": 2, "iterations": 4, "vsu": 3, "cloud": {}, "noConnectionReuse": true,
+            "hosts": {"a.test": "127.0.0.1"}, "discardResponseBodies": true, "maxRedirects": 0,
+        }))
+        .unwrap();
+        assert_eq!((read.unknown, read.without_effect), (vec!["vsu".to_owned()], vec!["cloud".to_owned()]));
+        assert!(!read.settings.keep_alive);
+        assert_eq!(read.settings.hosts["a.test"].port(), 0);
+        assert_eq!((read.http.max_redirects, read.http.response_type), (0, ResponseType::None));
+    }
+}

@@ -1,0 +1,2 @@
+export { greet } from './words.ts';
+export const double = (n) => n * 2;

@@ -1,0 +1,144 @@
+//! A plan as the text of a `trimtab.toml`: every figure with a comment that says where it came from.
+
+use crate::plan::{Operation, Plan, Variable};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// Values of a list on one line.
+const VALUES_PER_LINE: usize = 10;
+
+/// The settings file.
+#[must_use]
+pub fn toml(plan: &Plan) -> String {
+    let mut out = String::new();
+    let mut say = |text: &str| {
+        for line in text.lines() {
+            writeln!(out, "# {}", printable(line)).unwrap_or_default();
+        }
+    };
+    say(&format!("Made by `trimtab load from {}`: {}.", plan.source.name, plan.source.what));
+    say("Edit it, then `trimtab load run` or `trimtab measure`. Weights are shares of the arrivals.");
+    for note in &plan.notes {
+        say(&format!("- {note}"));
+    }
+    out.push_str("\ngoals = [\n    \"errors(*) < 1 %\",\n");
+    for (goal, comment) in &plan.goals {
+        let comment = if comment.is_empty() { String::new() } else { format!("   # {}", printable(comment)) };
+        writeln!(out, "    {},{comment}", quoted(goal)).unwrap_or_default();
+    }
+    writeln!(out, "]\n\n[service]\nurl = {}   # {}", quoted(&plan.base_url), plan.base_url_comment)
+        .unwrap_or_default();
+    writeln!(out, "\n[load]\nrate = {}   # {}", plan.rate, printable(&plan.rate_comment)).unwrap_or_default();
+    out.push_str("warm_up_s = 3\nduration_s = 30\n");
+    if !plan.headers.is_empty() {
+        writeln!(out, "headers = {}", inline(&plan.headers)).unwrap_or_default();
+    }
+    for operation in &plan.operations {
+        out.push_str(&written(operation));
+    }
+    out.push_str(&variables(plan));
+    out
+}
+
+fn written(operation: &Operation) -> String {
+    let mut text = String::from("\n");
+    if !operation.comment.is_empty() {
+        writeln!(text, "# {}", printable(&operation.comment)).unwrap_or_default();
+    }
+    let mut table = format!("[[load.operation]]\nname = {}\n", quoted(&operation.name));
+    if operation.method != "GET" {
+        writeln!(table, "method = {}", quoted(&operation.method)).unwrap_or_default();
+    }
+    writeln!(table, "path = {}\nweight = {}", quoted(&operation.path), operation.weight).unwrap_or_default();
+    if !operation.headers.is_empty() {
+        writeln!(table, "headers = {}", inline(&operation.headers)).unwrap_or_default();
+    }
+    if !operation.body.is_empty() {
+        writeln!(table, "body = {}", quoted_line(&operation.body)).unwrap_or_default();
+    }
+    if operation.held_back.is_empty() {
+        return text + &table;
+    }
+    writeln!(text, "# Held back: {}", printable(&operation.held_back)).unwrap_or_default();
+    for line in table.lines() {
+        writeln!(text, "# {line}").unwrap_or_default();
+    }
+    text
+}
+
+fn variables(plan: &Plan) -> String {
+    let mut used = BTreeSet::new();
+    for operation in plan.used() {
+        let texts = operation.headers.values().chain([&operation.path, &operation.body]);
+        used.extend(texts.flat_map(|text| named_in(text)));
+    }
+    used.extend(plan.headers.values().flat_map(|text| named_in(text)));
+    let mut text = String::new();
+    for (name, (variable, comment)) in &plan.variables {
+        let held_back = if used.contains(name.as_str()) { "" } else { "# " };
+        writeln!(text, "# {}\n{held_back}{name} = {}", printable(comment), table(variable, held_back))
+            .unwrap_or_default();
+    }
+    if text.is_empty() { text } else { format!("\n# Drawn anew for each request.\n[load.variables]\n{text}") }
+}
+
+fn named_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(name, _)| name.trim())
+}
+
+fn table(variable: &Variable, held_back: &str) -> String {
+    match variable {
+        Variable::Integer { from, to, skew } if *skew > 0.0 => {
+            format!("{{ kind = \"integer\", from = {from}, to = {to}, skew = {skew} }}")
+        }
+        Variable::Integer { from, to, .. } => format!("{{ kind = \"integer\", from = {from}, to = {to} }}"),
+        Variable::Sequence => "{ kind = \"sequence\", from = 1 }".to_owned(),
+        Variable::Uuid => "{ kind = \"uuid\" }".to_owned(),
+        Variable::Text { length } => format!("{{ kind = \"text\", length = {length} }}"),
+        Variable::List(values) => {
+            let lines: Vec<String> = values
+                .chunks(VALUES_PER_LINE)
+                .map(|chunk| chunk.iter().map(|value| quoted_line(value)).collect::<Vec<_>>().join(", "))
+                .collect();
+            let joined = lines.join(&format!(",\n{held_back}    "));
+            format!("{{ kind = \"list\", values = [{joined}] }}")
+        }
+    }
+}
+
+fn inline(headers: &std::collections::BTreeMap<String, String>) -> String {
+    let all: Vec<String> =
+        headers.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted_line(value))).collect();
+    format!("{{ {} }}", all.join(", "))
+}
+
+fn quoted(text: &str) -> String {
+    quoted_line(text)
+}
+
+/// A TOML string on one line, whatever it holds.
+fn quoted_line(text: &str) -> String {
+    let plain = |c: char| c != '\'' && !c.is_control();
+    if text.contains('"') && text.chars().all(plain) {
+        return format!("'{text}'");
+    }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => write!(out, "\\u{:04X}", u32::from(c)).unwrap_or_default(),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A comment's text: one line, no control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
+}
