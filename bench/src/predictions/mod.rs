@@ -18,7 +18,7 @@ use trimtab::trials;
 
 pub(crate) async fn run(args: &PredictionsArgs, json: bool) -> Result<Figures> {
     let mut shop = Shop::open(args, json).await?;
-    let compared = compare(&mut shop, args).await;
+    let compared = Box::pin(compare(&mut shop, args)).await;
     let untried = shop.untried().await;
     shop.close().await;
     let (rows, left) = compared?;
