@@ -240,6 +240,17 @@ pub enum LoadCommand {
   trimtab load from traces.jsonl.gz --service web              what entered one service
   trimtab load from .trimtab/recordings/20261122-2101          a recording")]
     From(LoadFromArgs),
+    /// Find the highest rate that meets the goals
+    #[command(after_help = "Examples:
+  trimtab load find --goal \"p95 < 250 ms\"
+  trimtab load find scenario.toml --goal \"p99(GET /orders) < 1 s\" --start 50 --budget 600")]
+    Find(LoadFindArgs),
+    /// Add up the results of generators that shared a load
+    #[command(after_help = "Example:
+  trimtab load run scenario.toml --segment 1/2 --save a.json    on one machine
+  trimtab load run scenario.toml --segment 2/2 --save b.json    on another, at the same time
+  trimtab load merge a.json b.json")]
+    Merge(LoadMergeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -278,12 +289,64 @@ pub struct LoadRunArgs {
     pub file: PathBuf,
     #[command(flatten)]
     pub load: LoadOverrides,
+    /// So many users that wait for their answers, in place of a rate: hides waiting users
+    #[arg(long, value_name = "N")]
+    pub users: Option<u32>,
+    /// This generator's part of the load, such as 1/4; all parts need the same seed
+    #[arg(long, value_name = "N/OF")]
+    pub segment: Option<String>,
+    #[command(flatten)]
+    pub output: LoadOutputArgs,
+    #[command(flatten)]
+    pub script: ScriptFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadOutputArgs {
     /// Write the summary in k6's shape
     #[arg(long, value_name = "FILE")]
     pub summary_export: Option<PathBuf>,
+    /// Write the whole result, for `load merge`
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     /// Exit with 2 where the figures are doubtful
     #[arg(long)]
     pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadMergeArgs {
+    /// Results of `load run --save`
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: LoadOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadFindArgs {
+    /// Scenario, or a trimtab.toml with a [load] table; without one, the settings file
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub load: LoadOverrides,
+    /// What must be met; without one, the goals of the file
+    #[arg(long = "goal", value_name = "GOAL")]
+    pub goals: Vec<String>,
+    /// The first rate to try; without one, the file's
+    #[arg(long, value_name = "PER_SECOND")]
+    pub start: Option<f64>,
+    /// The highest rate to try
+    #[arg(long, default_value_t = 100_000.0, value_name = "PER_SECOND")]
+    pub most: f64,
+    /// Stop when the edge is known to this share
+    #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
+    pub precision: f64,
+    /// Seconds at each rate
+    #[arg(long, default_value_t = 6.0, value_name = "SECONDS")]
+    pub window: f64,
+    /// Begin no window after so many seconds
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
+    pub budget: f64,
 }
 
 #[derive(Debug, Args)]

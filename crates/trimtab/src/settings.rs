@@ -40,7 +40,10 @@ struct ServiceTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LoadTable {
-    rate: f64,
+    /// Arrivals per second over all operations.
+    rate: Option<f64>,
+    /// In its place: users that wait for their answers.
+    users: Option<u32>,
     #[serde(default)]
     arrivals: Spacing,
     #[serde(default = "default_duration")]
@@ -133,7 +136,9 @@ pub struct Settings {
 
 #[derive(Clone, Debug)]
 pub struct LoadSettings {
+    /// Not used where there are users.
     pub rate: f64,
+    pub users: Option<u32>,
     pub arrivals: Spacing,
     pub duration: Duration,
     pub warm_up: Duration,
@@ -238,8 +243,16 @@ impl Settings {
                 bail!("{name}: [[control]]: {problem}");
             }
         }
+        let (rate, users) = match (flags.rate.or(table.rate), table.users) {
+            (Some(rate), None) => (rate, None),
+            (Some(rate), Some(_)) if flags.rate.is_some() => (rate, None),
+            (None, Some(users)) => (f64::from(users), Some(users)),
+            (Some(_), Some(_)) => bail!("{name}: load.rate and load.users: give one of them"),
+            (None, None) => bail!("{name}: load.rate is missing: how many requests per second?"),
+        };
         let load = LoadSettings {
-            rate: positive(flags.rate.unwrap_or(table.rate), name, "load.rate")?,
+            rate: positive(rate, name, "load.rate")?,
+            users,
             arrivals: table.arrivals,
             duration: seconds(flags.duration.unwrap_or(table.duration_s), name, "load.duration_s")?,
             warm_up: seconds(table.warm_up_s, name, "load.warm_up_s")?,
@@ -338,6 +351,9 @@ path = "/items"
             ("[service]", "[servise]", "unknown field `servise`"),
             ("rate = 5", "rate = ", "line 8"),
             ("rate = 5", "rate = 5\nwarm_up_s = 1e300", "load.warm_up_s"),
+            ("rate = 5", "rate = 5\nusers = 5", "load.rate and load.users"),
+            ("rate = 5", "seed = 5", "load.rate is missing"),
+            ("rate = 5", "users = 0", "load.rate is 0"),
         ] {
             let error = parse(&GOOD.replace(from, to)).expect_err(to).to_string();
             assert!(error.contains(part), "{to}: {error}");

@@ -4,6 +4,8 @@ mod change;
 mod demo;
 mod init;
 mod load;
+mod load_find;
+mod load_merge;
 mod load_from;
 mod localize;
 mod looping;
