@@ -279,7 +279,7 @@ impl Scan<'_> {
         observed: Option<f64>,
     ) -> Vec<Candidate> {
         let mut all = Vec::new();
-        for predicate in self.conditions.iter().filter_map(|c| predicate(c)) {
+        for predicate in self.conditions.iter().filter_map(predicate) {
             let share = predicate.share(table);
             if share > MAX_PARTIAL_SHARE {
                 continue;
