@@ -71,6 +71,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run the loop on your service: measure, localize, change, verify, until the goals are met
     Loop(LoopArgs),
+    /// Look at a Postgres server alone: statements, indexes that would help, its state; changes nothing
+    Database(DatabaseArgs),
     /// Load tests alone
     Load(LoadArgs),
     /// Write the report of a recording as one HTML file
@@ -216,6 +218,30 @@ pub struct LoopArgs {
     pub report: PathBuf,
     #[command(flatten)]
     pub load: LoadOverrides,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab database postgres://reader@127.0.0.1/shop             since the counters were reset
+  trimtab database postgres://reader@127.0.0.1/shop --over 60   what the next minute brings
+  trimtab database --format json                                the database of trimtab.toml
+
+A role with pg_read_all_stats and SELECT on the tables is enough.")]
+pub struct DatabaseArgs {
+    /// postgres://user:password@host:port/database; without it TRIMTAB_DATABASE_URL or trimtab.toml
+    pub url: Option<String>,
+    /// Count statements over the next seconds, not since the counters were reset
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    pub over: f64,
+    /// Look at what sessions wait for, so many seconds
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub watch: f64,
+    /// Look at the plans of so many statements
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub most: usize,
+    /// Build indexes in transactions that are rolled back, and execute reads: on a private copy only
+    #[arg(long)]
+    pub may_build: bool,
 }
 
 #[derive(Debug, Args)]
