@@ -2,7 +2,6 @@
 //! with an `s` more for TLS. Secrets have no place in it: they come as headers.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Schemes: how it is written, how it is asked, over what.
@@ -102,7 +101,7 @@ fn read(address: &str) -> Result<Query> {
                 query.limit = limit.with_context(|| format!("`limit` is a number from 1 to {MAX_LIMIT}"))?;
             }
             "operation" | "tags" | "tag" | "minDuration" | "maxDuration" | "q" => {
-                let _ = write!(query.more, "&{key}={}", encoded(&decoded(value)));
+                query.more.push_str(&format!("&{key}={}", encoded(&decoded(value))));
             }
             "start" | "end" => bail!("`{key}` is not known; give `lookback`"),
             // Not repeated: it may be a token.
@@ -131,7 +130,7 @@ pub(super) fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             all.push(char::from(byte));
         } else {
-            let _ = write!(all, "%{byte:02X}");
+            all.push_str(&format!("%{byte:02X}"));
         }
         all
     })
