@@ -154,13 +154,19 @@ pub struct LoadOverrides {
   trimtab localize .trimtab/recordings/20261122-2101   a recording
   trimtab localize spans.jsonl.gz more.json            OTLP, Jaeger or Zipkin files
   trimtab localize access.log --goal 'p95(*) < 300 ms' an access log, also .gz and .zst
-  trimtab localize now.jsonl --baseline healthy.jsonl  what changed, and in which service")]
+  trimtab localize now.jsonl --baseline healthy.jsonl  what changed, and in which service
+  trimtab localize --from 'jaeger://host:16686/orders?lookback=1h&limit=500'
+                                                       traces of a service that Jaeger (or Tempo) keeps")]
 pub struct LocalizeArgs {
     /// A recording, or trace files and access logs; without any, the last recording
     pub inputs: Vec<PathBuf>,
     /// A healthy recording or trace file to compare with
     #[arg(long, value_name = "RECORDING_OR_FILE")]
     pub baseline: Vec<PathBuf>,
+    /// Fetch the traces: jaeger://HOST:16686/SERVICE or tempo://HOST:3200/SERVICE (jaegers://, tempos:// with TLS),
+    /// then `?lookback=1h&limit=500`; headers for it come from TRIMTAB_FROM_HEADERS, as name=value,name=value
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "inputs")]
+    pub from: Option<String>,
     /// Goals, in place of those of the settings file or recording
     #[arg(long = "goal", value_name = "GOAL")]
     pub goals: Vec<String>,

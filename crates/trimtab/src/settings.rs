@@ -184,6 +184,8 @@ pub struct VerifySettings {
 pub struct Environment {
     pub database_url: Option<String>,
     pub service_url: Option<String>,
+    /// Headers for the store that traces are fetched from, `name=value,name=value`.
+    pub from_headers: Option<String>,
     /// For `${NAME}` in a scenario.
     pub variables: Variables,
     /// <https://no-color.org>
@@ -198,6 +200,7 @@ impl Environment {
         Self {
             database_url: std::env::var("TRIMTAB_DATABASE_URL").ok(),
             service_url: std::env::var("TRIMTAB_SERVICE_URL").ok(),
+            from_headers: std::env::var("TRIMTAB_FROM_HEADERS").ok(),
             variables: Variables(std::env::vars_os().filter_map(text).collect()),
             no_color: std::env::var("NO_COLOR").is_ok_and(|v| !v.is_empty()),
             columns: std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()),

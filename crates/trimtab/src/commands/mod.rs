@@ -9,6 +9,7 @@ mod load_find;
 mod load_merge;
 mod load_from;
 mod localize;
+mod localize_from;
 mod looping;
 mod measure;
 mod report;
