@@ -134,10 +134,10 @@ async fn round(args: &LoadArgs, address: &str, model: Model) -> Result<Round> {
         Model::Closed => options.users = Some(CONNECTIONS),
     }
     let result = load::run(&scenario, &options, &Shutdown::new()).await?;
-    let share = result.figures.cpu_share.context("the kernel does not tell CPU time")?;
+    let cpu_s = result.cpu_s.context("the kernel does not tell CPU time")?;
     ensure!(result.completed > 0, "no request was answered");
     Ok(Round {
-        per_cpu_s: result.completed as f64 / (share * duration.as_secs_f64()),
+        per_cpu_s: result.completed as f64 / cpu_s,
         per_s: result.completed as f64 / duration.as_secs_f64(),
         late_p50_ms: result.lateness.quantile_ms(0.5).unwrap_or(f64::NAN),
         late_p99_ms: result.lateness.quantile_ms(0.99).unwrap_or(f64::NAN),

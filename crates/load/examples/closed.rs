@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(load::run(&scenario, &options, &Shutdown::new()))?;
     let seconds = duration.as_secs_f64();
-    let cpu_s = result.figures.cpu_share.context("the kernel does not tell CPU time")? * seconds;
+    let cpu_s = result.cpu_s.context("the kernel does not tell CPU time")?;
     let response = result.response(0);
     let ms = |q| response.quantile_ms(q).unwrap_or_default();
     writeln!(
