@@ -31,6 +31,8 @@ pub struct Snapshot {
     hidden: u64,
     /// There were more statements than are read.
     cut: bool,
+    /// Between asking for the counters and having them.
+    taken: Option<Instant>,
     gaps: Vec<Gap>,
 }
 
@@ -248,13 +250,16 @@ async fn read_statements(
         }
     };
     // The texts lie in a file: they are read only where one is not known yet.
+    let mut asked = Instant::now();
     let (epoch, mut rows) =
         tokio::try_join!(epoch, transaction.query(&questions.figures, &[&MAX_STATEMENTS]))?;
-    snapshot.epoch = epoch;
     if rows.iter().any(|row| !texts.contains_key(&id(row))) {
+        asked = Instant::now();
         rows = transaction.query(&questions.figures_and_texts, &[&MAX_STATEMENTS]).await?;
         *texts = rows.iter().map(|row| (id(row), text(row))).collect();
     }
+    snapshot.taken = Some(asked + asked.elapsed() / 2);
+    snapshot.epoch = epoch;
     snapshot.cut = i64::try_from(rows.len()).is_ok_and(|n| n >= MAX_STATEMENTS);
     for row in &rows {
         let Some(text) = texts.get(&id(row)) else { continue };
@@ -308,6 +313,12 @@ impl Snapshot {
             return (Vec::new(), gaps);
         }
         (summed(&before.entries, &after.entries), gaps)
+    }
+
+    /// When the server read its counters, as near as that can be told; `None` if it did not.
+    #[must_use]
+    pub fn taken(&self) -> Option<Instant> {
+        self.taken
     }
 
     /// Everything since the counters were reset last, by time within the database, and what could not be seen.
