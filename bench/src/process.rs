@@ -111,15 +111,30 @@ pub(crate) fn run_quietly<S: AsRef<OsStr>>(
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// CPU-seconds of all programs that this one started and that have ended.
+pub(crate) fn cpu_s_of_ended() -> Option<f64> {
+    parse_ended_cpu_s(&std::fs::read_to_string("/proc/self/stat").ok()?)
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the module that starts processes")]
 fn command(program: &Path) -> Command {
     Command::new(program)
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5), counted behind the program's name.
+/// Fields 14 and 15 of proc_pid_stat(5).
 fn parse_cpu_s(stat: &str) -> Option<f64> {
+    seconds_at(stat, 14)
+}
+
+/// Fields 16 and 17: those of ended children.
+fn parse_ended_cpu_s(stat: &str) -> Option<f64> {
+    seconds_at(stat, 16)
+}
+
+/// The sum of a field and the next, counted behind the program's name.
+fn seconds_at(stat: &str, field: usize) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(14 - 3);
+    let mut fields = fields.split_whitespace().skip(field - 3);
     let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some((user + system) / TICKS_PER_S)
 }
@@ -138,6 +153,7 @@ mod tests {
     fn cpu_time_is_found_behind_any_program_name() {
         let stat = "42 (a) b) R 1 2 3 4 5 6 7 8 9 10 150 50 3000 4000 20 0 1";
         assert_eq!(parse_cpu_s(stat), Some(2.0));
+        assert_eq!(parse_ended_cpu_s(stat), Some(70.0));
         assert_eq!(parse_cpu_s("42 (bench) R 1 2"), None);
     }
 

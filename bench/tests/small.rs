@@ -37,11 +37,12 @@ fn a_recording_becomes_findings() {
 }
 
 #[test]
-fn the_load_generator_is_measured_over_both_protocols() {
+fn the_load_generator_is_measured_over_both_protocols_and_in_a_closed_model() {
     let told = bench(&["load", "--rate", "200", "--duration", "0.5", "--rounds", "1"]);
     let rows = told["rows"].as_array().expect("rows");
-    assert_eq!(rows.len(), 2, "{told}");
-    for row in rows {
+    assert!(rows.len() >= 3, "{told}");
+    // Behind them are the peers that are installed.
+    for row in rows.iter().take(3) {
         assert!(number(row, "requests/CPU-s") > 0.0 && number(row, "errors") < 1.0, "{told}");
     }
 }

@@ -74,9 +74,9 @@ fn rotate(a: &mut Matrix, v: &mut Matrix, p: usize, q: usize) {
     for row in a.iter_mut() {
         (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
     }
-    for column in 0..a.len() {
-        (a[p][column], a[q][column]) =
-            (c * a[p][column] - s * a[q][column], s * a[p][column] + c * a[q][column]);
+    let (above, below) = a.split_at_mut(q);
+    for (x, y) in above[p].iter_mut().zip(below[0].iter_mut()) {
+        (*x, *y) = (c * *x - s * *y, s * *x + c * *y);
     }
     for row in v.iter_mut() {
         (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);

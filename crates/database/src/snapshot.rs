@@ -31,6 +31,8 @@ pub struct Snapshot {
     hidden: u64,
     /// There were more statements than are read.
     cut: bool,
+    /// Between asking for the counters and having them.
+    taken: Option<Instant>,
     gaps: Vec<Gap>,
 }
 
@@ -43,8 +45,9 @@ struct Entry {
 }
 
 /// What a connection remembers from look to look.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Memory {
+    questions: Option<Questions>,
     /// Normalised texts: they are asked for once.
     texts: BTreeMap<Id, Arc<str>>,
     writes: Option<Counted>,
@@ -52,7 +55,6 @@ pub(crate) struct Memory {
 }
 
 /// Rows written to each table up to a moment.
-#[derive(Debug)]
 struct Counted {
     at: Instant,
     tables: BTreeMap<u32, Writes>,
@@ -129,14 +131,24 @@ impl Database {
     }
 }
 
-/// Where `pg_stat_statements` is, which version, whether it counts, and who asks.
-struct Extension {
-    /// Quoted.
-    schema: String,
-    version: (u32, u32),
+/// What does not change while a connection lives, and the questions of every look, prepared: they are asked at once.
+struct Questions {
+    user: String,
+    started: String,
+    /// Why statements cannot be counted, if they cannot.
+    gap: Option<Gap>,
+    writes: tokio_postgres::Statement,
+    statements: Option<StatementQuestions>,
 }
 
-const EXTENSION: &str = "
+struct StatementQuestions {
+    /// Since 1.9 of the extension.
+    epoch: Option<tokio_postgres::Statement>,
+    figures: tokio_postgres::Statement,
+    figures_and_texts: tokio_postgres::Statement,
+}
+
+const SERVER: &str = "
 SELECT /* trimtab_look */ quote_ident(n.nspname), e.extversion, quote_ident(current_user),
        coalesce(current_setting('pg_stat_statements.track', true), ''), pg_postmaster_start_time()::text
   FROM (VALUES (1)) AS one LEFT JOIN pg_extension e ON e.extname = 'pg_stat_statements'
@@ -146,40 +158,70 @@ const WRITES: &str = "
 SELECT /* trimtab_look */ relid, n_tup_ins::float8, n_tup_upd::float8, n_tup_del::float8, n_tup_hot_upd::float8
   FROM pg_stat_user_tables";
 
+impl Questions {
+    async fn prepare(transaction: &Transaction<'_>) -> Result<Self, Error> {
+        let row = transaction.query_one(SERVER, &[]).await?;
+        let (user, started) = (row.try_get(2)?, row.try_get(4)?);
+        let track: String = row.try_get(3)?;
+        let writes = transaction.prepare(WRITES).await?;
+        let mut questions = Self { user, started, gap: None, writes, statements: None };
+        let Some(schema) = row.try_get::<_, Option<String>>(0)? else {
+            questions.gap = Some(missing_extension());
+            return Ok(questions);
+        };
+        let version: String = row.try_get(1)?;
+        let number = major_minor(&version);
+        if number < (1, 8) {
+            let hint = "ALTER EXTENSION pg_stat_statements UPDATE (PostgreSQL 13 or later)";
+            questions.gap =
+                Some(Gap::new(SIGNAL, format!("pg_stat_statements {version} is older than 1.8"), hint));
+            return Ok(questions);
+        }
+        if track == "none" {
+            let hint = "ALTER SYSTEM SET pg_stat_statements.track = 'top'; SELECT pg_reload_conf();";
+            let reason = "pg_stat_statements.track is none: nothing is counted";
+            questions.gap = Some(Gap::new(SIGNAL, reason, hint));
+        }
+        let newer = number >= (1, 9);
+        let info = format!(
+            "SELECT /* trimtab_look */ coalesce(stats_reset::text, '') || ' ' || dealloc::text
+               FROM {schema}.pg_stat_statements_info"
+        );
+        questions.statements = Some(StatementQuestions {
+            epoch: if newer { Some(transaction.prepare(&info).await?) } else { None },
+            figures: transaction.prepare(&figures(&schema, newer, false)).await?,
+            figures_and_texts: transaction.prepare(&figures(&schema, newer, true)).await?,
+        });
+        Ok(questions)
+    }
+}
+
 async fn read(
     transaction: &Transaction<'_>,
     snapshot: &mut Snapshot,
     memory: &mut Memory,
 ) -> Result<(), Error> {
-    let row = transaction.query_one(EXTENSION, &[]).await?;
-    let user: String = row.try_get(2)?;
-    let track: String = row.try_get(3)?;
-    snapshot.started = row.try_get(4)?;
-    let tables = transaction.query(WRITES, &[]).await?.iter().map(written).collect();
-    memory.writes_before = memory.writes.replace(Counted { at: Instant::now(), tables });
-    let Some(schema) = row.try_get::<_, Option<String>>(0)? else {
-        snapshot.gaps.push(missing_extension());
-        return Ok(());
+    let questions = match memory.questions.take() {
+        Some(known) => known,
+        None => Questions::prepare(transaction).await?,
     };
-    let version: String = row.try_get(1)?;
-    let extension = Extension { schema, version: major_minor(&version) };
-    if extension.version < (1, 8) {
-        let hint = "ALTER EXTENSION pg_stat_statements UPDATE (PostgreSQL 13 or later)";
-        snapshot.gaps.push(Gap::new(SIGNAL, format!("pg_stat_statements {version} is older than 1.8"), hint));
-        return Ok(());
-    }
-    if track == "none" {
-        let hint = "ALTER SYSTEM SET pg_stat_statements.track = 'top'; SELECT pg_reload_conf();";
-        snapshot.gaps.push(Gap::new(SIGNAL, "pg_stat_statements.track is none: nothing is counted", hint));
-    }
-    read_statements(transaction, &extension, snapshot, memory).await?;
+    snapshot.started.clone_from(&questions.started);
+    snapshot.gaps.extend(questions.gap.clone());
+    // Sent together: one round trip.
+    let (rows, ()) = tokio::try_join!(
+        transaction.query(&questions.writes, &[]),
+        read_statements(transaction, questions.statements.as_ref(), snapshot, &mut memory.texts),
+    )?;
+    let tables = rows.iter().map(written).collect();
+    memory.writes_before = memory.writes.replace(Counted { at: Instant::now(), tables });
     if snapshot.hidden > 0 {
         snapshot.gaps.push(Gap::new(
             SIGNAL,
             format!("{} statements of other roles are hidden from this one", snapshot.hidden),
-            format!("GRANT pg_read_all_stats TO {user};"),
+            format!("GRANT pg_read_all_stats TO {};", questions.user),
         ));
     }
+    memory.questions = Some(questions);
     Ok(())
 }
 
@@ -196,27 +238,31 @@ fn major_minor(version: &str) -> (u32, u32) {
 
 async fn read_statements(
     transaction: &Transaction<'_>,
-    extension: &Extension,
+    questions: Option<&StatementQuestions>,
     snapshot: &mut Snapshot,
-    memory: &mut Memory,
+    texts: &mut BTreeMap<Id, Arc<str>>,
 ) -> Result<(), Error> {
-    let Extension { schema, version } = extension;
-    if *version >= (1, 9) {
-        let sql = format!(
-            "SELECT /* trimtab_look */ coalesce(stats_reset::text, '') || ' ' || dealloc::text
-               FROM {schema}.pg_stat_statements_info"
-        );
-        snapshot.epoch = transaction.query_one(&sql, &[]).await?.try_get(0)?;
-    }
+    let Some(questions) = questions else { return Ok(()) };
+    let epoch = async {
+        match &questions.epoch {
+            Some(question) => transaction.query_one(question, &[]).await?.try_get(0),
+            None => Ok(String::new()),
+        }
+    };
     // The texts lie in a file: they are read only where one is not known yet.
-    let mut rows = transaction.query(&figures(extension, false), &[&MAX_STATEMENTS]).await?;
-    if rows.iter().any(|row| !memory.texts.contains_key(&id(row))) {
-        rows = transaction.query(&figures(extension, true), &[&MAX_STATEMENTS]).await?;
-        memory.texts = rows.iter().map(|row| (id(row), text(row))).collect();
+    let mut asked = Instant::now();
+    let (epoch, mut rows) =
+        tokio::try_join!(epoch, transaction.query(&questions.figures, &[&MAX_STATEMENTS]))?;
+    if rows.iter().any(|row| !texts.contains_key(&id(row))) {
+        asked = Instant::now();
+        rows = transaction.query(&questions.figures_and_texts, &[&MAX_STATEMENTS]).await?;
+        *texts = rows.iter().map(|row| (id(row), text(row))).collect();
     }
+    snapshot.taken = Some(asked + asked.elapsed() / 2);
+    snapshot.epoch = epoch;
     snapshot.cut = i64::try_from(rows.len()).is_ok_and(|n| n >= MAX_STATEMENTS);
     for row in &rows {
-        let Some(text) = memory.texts.get(&id(row)) else { continue };
+        let Some(text) = texts.get(&id(row)) else { continue };
         if &**text == HIDDEN {
             snapshot.hidden += 1;
         } else if !text.is_empty() {
@@ -228,15 +274,15 @@ async fn read_statements(
     Ok(())
 }
 
-fn figures(extension: &Extension, with_texts: bool) -> String {
-    let top = if extension.version >= (1, 9) { "AND s.toplevel" } else { "" };
+/// The extension's view under its quoted `schema`; `newer` from 1.9 on.
+fn figures(schema: &str, newer: bool, with_texts: bool) -> String {
+    let top = if newer { "AND s.toplevel" } else { "" };
     format!(
         "SELECT /* trimtab_look */ s.userid, coalesce(s.queryid, 0), coalesce(s.query, ''), s.total_exec_time,
                 s.calls, s.rows, s.shared_blks_hit, s.shared_blks_read, s.temp_blks_written, s.wal_bytes::bigint
-           FROM {}.pg_stat_statements({with_texts}) s
+           FROM {schema}.pg_stat_statements({with_texts}) s
           WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) {top}
-          ORDER BY s.total_exec_time DESC LIMIT $1",
-        extension.schema
+          ORDER BY s.total_exec_time DESC LIMIT $1"
     )
 }
 
@@ -267,6 +313,12 @@ impl Snapshot {
             return (Vec::new(), gaps);
         }
         (summed(&before.entries, &after.entries), gaps)
+    }
+
+    /// When the server read its counters, as near as that can be told; `None` if it did not.
+    #[must_use]
+    pub fn taken(&self) -> Option<Instant> {
+        self.taken
     }
 
     /// Everything since the counters were reset last, by time within the database, and what could not be seen.

@@ -83,7 +83,7 @@ pub use run::run;
 pub use saved::{Saved, merge};
 pub use scenario::{Operation, Scenario};
 pub use share::Share;
-pub use summary::{Distribution, OperationSummary, Summary, summary};
+pub use summary::{Distribution, OperationSummary, SlowRequest, Summary, summary};
 pub use trace::TraceIds;
 pub use validity::{Figures, judge};
 pub use variable::{Order, Variable};

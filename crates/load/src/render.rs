@@ -58,10 +58,43 @@ fn write_text(summary: &Summary, out: &mut String) -> std::fmt::Result {
             summary.longest_silence_s * 1e3
         )?;
     }
+    write_slowest(summary, out)?;
     write_errors(summary, out)?;
     for issue in &summary.validity.issues {
         let grade = if issue.invalid { "invalid" } else { "doubtful" };
         writeln!(out, "\n{grade}: {} ({})\n  {}", issue.reason, issue.kind, issue.hint)?;
+    }
+    Ok(())
+}
+
+/// Where the time of the slowest requests went.
+fn write_slowest(summary: &Summary, out: &mut String) -> std::fmt::Result {
+    if summary.slowest.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:<32} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "slowest, by trace", "response", "queue", "lookup", "connect", "tls", "send", "wait", "receive"
+    )?;
+    let ms = |part: std::time::Duration| part.as_secs_f64() * 1e3;
+    for slow in &summary.slowest {
+        let p = &slow.phases;
+        writeln!(
+            out,
+            "{:032x} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}  {} {}",
+            slow.trace_id,
+            slow.response_ms,
+            slow.waited_ms + ms(p.blocked),
+            ms(p.lookup),
+            ms(p.connect),
+            ms(p.tls),
+            ms(p.send),
+            ms(p.wait),
+            ms(p.receive),
+            slow.status,
+            slow.operation
+        )?;
     }
     Ok(())
 }
@@ -136,6 +169,8 @@ fn trend(times: &Distribution) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Phases;
+    use crate::summary::SlowRequest;
     use crate::validity::{Figures, judge};
     use expect_test::expect;
     use model::ErrorClass;
@@ -170,6 +205,14 @@ mod tests {
             lateness_p99_ms: 0.2,
             users: None,
             longest_silence_s: 0.0,
+            slowest: vec![SlowRequest {
+                operation: "GET /orders/{id}".to_owned(),
+                response_ms: 120.0,
+                waited_ms: 20.0,
+                status: 503,
+                trace_id: 0xabc,
+                phases: Phases { wait: std::time::Duration::from_millis(100), ..Phases::default() },
+            }],
             validity: judge(&figures),
         }
     }
@@ -181,6 +224,9 @@ mod tests {
 
             operation        requests    per s   failed       p50       p90       p95       p99       max  service p95
             GET /orders/{id}     2000    200.0        3     12.00     36.00     48.00     96.00    120.00        40.00
+
+            slowest, by trace                 response     queue    lookup   connect       tls      send      wait   receive
+            00000000000000000000000000000abc    120.00     20.00      0.00      0.00      0.00      0.00    100.00      0.00  503 GET /orders/{id}
 
             errors
               GET /orders/{id}: 3 x server_status: status 503

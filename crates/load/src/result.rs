@@ -96,6 +96,8 @@ pub struct LoadResult {
     /// Requests sent again as their keep-alive connection turned out to be closed.
     pub stale_retries: u64,
     pub connections: u64,
+    /// CPU time of the generator's thread; absent where the system does not tell.
+    pub cpu_s: Option<f64>,
     /// Start minus due time, or minus the moment at which the bound let it go: the generator's own delay.
     pub lateness: Histogram,
     /// What `validity` was judged from.

@@ -266,6 +266,7 @@ impl<'a> Run<'a> {
             held_back: book.held_back,
             stale_retries: client.retried(),
             connections: client.opened(),
+            cpu_s: schedule.map(|(schedule, _)| schedule.on_cpu_ns as f64 / 1e9),
             lateness: book.lateness,
             validity: judge(&figures),
             figures,

@@ -213,6 +213,7 @@ impl Saved {
             held_back: self.held_back,
             stale_retries: self.stale_retries,
             connections: self.connections,
+            cpu_s: None,
             lateness: self.lateness,
             validity: judge(&figures),
             figures,

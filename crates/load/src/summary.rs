@@ -1,6 +1,7 @@
 //! The end of a load test as values: per operation and in all. Pure.
 
 use crate::LoadResult;
+use crate::http::Phases;
 use model::{ErrorClass, Histogram, Validity};
 
 /// A distribution in milliseconds; zeros where there is no value.
@@ -33,6 +34,21 @@ pub struct OperationSummary {
     pub errors: Vec<(ErrorClass, u64, String)>,
 }
 
+/// One of the slowest requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlowRequest {
+    pub operation: String,
+    pub response_ms: f64,
+    /// From its due time to the moment at which it was given to the client.
+    pub waited_ms: f64,
+    pub status: u16,
+    pub trace_id: u128,
+    pub phases: Phases,
+}
+
+/// Slow requests that a summary names.
+const SLOW_REQUESTS: usize = 5;
+
 /// The whole run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -47,6 +63,8 @@ pub struct Summary {
     /// Users of a closed model, and the longest time without any response.
     pub users: Option<u32>,
     pub longest_silence_s: f64,
+    /// The slowest first.
+    pub slowest: Vec<SlowRequest>,
     pub validity: Validity,
 }
 
@@ -116,8 +134,29 @@ pub fn summary(result: &LoadResult) -> Summary {
         lateness_p99_ms: result.lateness.quantile_ms(0.99).unwrap_or_default(),
         users: result.users,
         longest_silence_s: result.longest_silence.as_secs_f64(),
+        slowest: slowest(result),
         validity: result.validity.clone(),
     }
+}
+
+fn slowest(result: &LoadResult) -> Vec<SlowRequest> {
+    let mut all: Vec<_> = result.requests.iter().zip(&result.phases).collect();
+    // Those that were never sent have no phases.
+    all.retain(|(request, _)| request.slowest && request.trace_id != 0);
+    all.sort_by_key(|(request, _)| (std::cmp::Reverse(request.response_ns), request.due_ns));
+    all.truncate(SLOW_REQUESTS);
+    let slow = all.into_iter().map(|(request, phases)| {
+        let response_ms = request.response_ns as f64 / 1e6;
+        SlowRequest {
+            operation: result.operations.get(request.operation as usize).cloned().unwrap_or_default(),
+            response_ms,
+            waited_ms: (response_ms - phases.total().as_secs_f64() * 1e3).max(0.0),
+            status: request.status,
+            trace_id: request.trace_id,
+            phases: *phases,
+        }
+    });
+    slow.collect()
 }
 
 fn of_response(totals: &crate::OperationTotals) -> Exact {

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub links: Vec<Link>,
     /// Some service has two instances or more.
     pub has_instances: bool,
+    /// By shape: calls that only begin, end or set up, see [`crate::rules`]; asked of many nodes.
+    controls: Vec<bool>,
     /// By key of the text: positions among the recording's statements and plans.
     statements: HashMap<String, usize>,
     plans: HashMap<String, usize>,
@@ -56,6 +58,8 @@ impl<'a> Facts<'a> {
         let saturation = saturation::saturation(recording);
         let load = load::join(recording, &forest, &shapes, &calls);
         let links = links::links(&recording.spans, &forest);
+        let control = |s: &Shape| crate::rules::is_control(s.class, calls.name(s.template));
+        let controls = shapes.all.iter().map(control).collect();
         let has_instances = has_instances(&recording.spans, &calls);
         let statements = by_key(recording.statements.iter().map(|s| s.text.as_str()));
         let plans = by_key(recording.plans.iter().map(|p| p.statement.as_str()));
@@ -75,6 +79,7 @@ impl<'a> Facts<'a> {
             load,
             links,
             has_instances,
+            controls,
             statements,
             plans,
         }
@@ -140,6 +145,16 @@ impl<'a> Facts<'a> {
     #[must_use]
     pub fn root_ns(&self, tree: TreeId) -> i64 {
         self.forest.root_ns(&self.forest.trees[tree as usize])
+    }
+
+    /// Whether a node only begins or ends a transaction, or sets up a connection.
+    #[must_use]
+    pub fn is_control(&self, node: NodeId) -> bool {
+        let shape = self.shapes.of_node[node as usize];
+        let known = self.controls.get(shape as usize).copied();
+        known.unwrap_or_else(|| {
+            crate::rules::is_control(self.node(node).class, self.name(self.call(node).template))
+        })
     }
 
     /// When a tree's root started, Unix nanoseconds; far enough from the largest number that times within the tree can

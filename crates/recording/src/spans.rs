@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use arrow_array::builder::{FixedSizeBinaryBuilder, ListBuilder, MapBuilder, StringBuilder};
 use arrow_array::types::{Int8Type, Int32Type};
 use arrow_array::{
-    ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, LargeStringArray,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, LargeStringArray,
     StringArray, UInt32Array, UInt64Array,
 };
-use model::{Attribute, ResourceId, SpanKind, SpanStatus, SpanTable, Sym, Value};
+use model::{Attribute, PackedValue, ResourceId, SpanKind, SpanStatus, SpanTable, Sym, Value};
 use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterPropertiesBuilder;
+use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -62,7 +62,7 @@ pub(crate) fn encode(
     let (resources, resource_numbers) = resources(spans, rows.clone());
     let mut columns = fixed_columns(spans, texts, rows.clone(), &resource_numbers)?;
     columns.extend(link_columns(spans, rows.clone())?);
-    columns.extend(resource_columns(spans, &resources, &resource_numbers));
+    columns.extend(resource_columns(spans, &resources, &resource_numbers)?);
     let mut settings = table::settings();
     let (attributes, mixed) = attribute_columns(spans, texts, rows, &keys)?;
     for (name, _) in attributes.iter().filter(|(name, _)| keys.unique(name, spans)) {
@@ -78,8 +78,15 @@ pub(crate) fn encode(
     table::encode(columns, settings)
 }
 
+/// Columns that files are chosen by; of the others the least and greatest value are not worth finding out.
+const SEARCHED: [&str; 3] = ["trace_id", "start_ns", "duration_ns"];
+
 /// Times as differences; ids that are random as they are.
 fn encodings(mut settings: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+    settings = settings.set_statistics_enabled(EnabledStatistics::None);
+    for name in SEARCHED {
+        settings = settings.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Chunk);
+    }
     for name in ["start_ns", "duration_ns"] {
         settings = settings
             .set_column_dictionary_enabled(ColumnPath::from(name), false)
@@ -92,7 +99,7 @@ fn encodings(mut settings: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
 
 type Column = (String, ArrayRef);
 
-fn named(name: &str, array: impl arrow_array::Array + 'static) -> Column {
+fn named(name: &str, array: impl Array + 'static) -> Column {
     (name.to_owned(), Arc::new(array))
 }
 
@@ -174,14 +181,14 @@ fn listed(spans: &SpanTable, resource: ResourceId) -> Vec<(&str, String)> {
     spans.packed_resource(resource).iter().map(encode).collect()
 }
 
-fn resource_columns(spans: &SpanTable, resources: &[ResourceId], numbers: &[u32]) -> Vec<Column> {
+fn resource_columns(spans: &SpanTable, resources: &[ResourceId], numbers: &[u32]) -> Result<Vec<Column>> {
     let keys: BTreeSet<&str> = resources
         .iter()
         .flat_map(|id| spans.packed_resource(*id))
         .map(|attribute| spans.strings.get(attribute.key))
         .collect();
-    let column = |key: &str| {
-        let values: Vec<Option<String>> = resources
+    let column = |key: &str| -> Result<Column> {
+        let values: StringArray = resources
             .iter()
             .map(|id| {
                 let attributes = spans.packed_resource(*id);
@@ -189,8 +196,13 @@ fn resource_columns(spans: &SpanTable, resources: &[ResourceId], numbers: &[u32]
                 found.map(|a| spans.unpack(a.value).to_string())
             })
             .collect();
-        let of_rows: StringArray = numbers.iter().map(|&n| values[n as usize].as_deref()).collect();
-        named(&format!("{RESOURCE_PREFIX}{key}"), of_rows)
+        let of_rows = numbers.iter().map(|&number| {
+            let number = i32::try_from(number).ok()?;
+            values.is_valid(usize::try_from(number).ok()?).then_some(number)
+        });
+        let of_rows: Int32Array = of_rows.collect();
+        let column = DictionaryArray::<Int32Type>::try_new(of_rows, Arc::new(values))?;
+        Ok(named(&format!("{RESOURCE_PREFIX}{key}"), column))
     };
     keys.into_iter().take(KEY_COLUMNS).map(column).collect()
 }
@@ -232,7 +244,7 @@ impl Keys {
                 if at >= seen.len() {
                     seen.resize(at + 1, Seen::default());
                 }
-                seen[at].counts[type_of(spans.unpack(attribute.value)) as usize] += 1;
+                seen[at].counts[type_of(spans, attribute.value) as usize] += 1;
             }
         }
         let mut keys: Vec<(Sym, Seen)> = spans
@@ -269,20 +281,20 @@ impl Keys {
     /// A dictionary of values that hardly repeat only costs: look at the first rows of each key.
     fn find_unique(&mut self, spans: &SpanTable, rows: Range<usize>) {
         const LOOKED_AT: usize = 4096;
-        let mut texts: Vec<BTreeSet<&str>> = vec![BTreeSet::new(); self.columns.len()];
-        let mut counts = vec![0_usize; self.columns.len()];
+        let mut texts: Vec<Vec<Sym>> = vec![Vec::new(); self.columns.len()];
         for row in rows.take(LOOKED_AT) {
             for attribute in spans.packed_attributes(row) {
-                if let (Some(slot), Value::Text(text)) =
-                    (self.slot(attribute.key), spans.unpack(attribute.value))
-                {
-                    counts[slot] += 1;
-                    texts[slot].insert(text);
+                if let (Some(slot), Some(text)) = (self.slot(attribute.key), attribute.value.as_sym()) {
+                    texts[slot].push(text);
                 }
             }
         }
-        for (slot, unique) in self.unique.iter_mut().enumerate() {
-            *unique = texts[slot].len() * 4 > counts[slot] * 3 && counts[slot] > LOOKED_AT / 64;
+        // Equal texts may have two symbols only where texts hardly repeat anyway.
+        for (texts, unique) in texts.iter_mut().zip(&mut self.unique) {
+            let count = texts.len();
+            texts.sort_unstable();
+            texts.dedup();
+            *unique = texts.len() * 4 > count * 3 && count > LOOKED_AT / 64;
         }
     }
 }
@@ -291,8 +303,12 @@ fn may_be_column(key: &str) -> bool {
     !key.is_empty() && !OWN.contains(&key) && !key.starts_with(RESOURCE_PREFIX)
 }
 
-fn type_of(value: Value<'_>) -> Fixed {
-    match value {
+fn type_of(spans: &SpanTable, value: PackedValue) -> Fixed {
+    // Most are texts, and the text itself is of no interest here.
+    if value.as_sym().is_some() {
+        return Fixed::Text;
+    }
+    match spans.unpack(value) {
         Value::Text(_) => Fixed::Text,
         Value::Int(_) => Fixed::Int,
         Value::Float(_) => Fixed::Float,

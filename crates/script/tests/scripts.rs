@@ -94,11 +94,11 @@ scripts! {
     batch, "batch.js", counts(11, 1, 3);
     verbs, "verbs.js", counts(11, 1, 11);
     redirects, "redirects.js", counts(14, 1, 5);
-    basic_and_digest_auth, "auth.js", counts(4, 1, 4);
+    basic_and_digest_auth, "auth.js", counts(5, 1, 4);
     tags_and_sub_metrics, "tagging.js", counts(10, 2, 4);
     shared_array_and_csv, "shared_array.js", counts(0, 4, 16);
     base64, "encoding.js", counts(0, 1, 5);
-    hashes, "crypto.js", counts(0, 1, 7);
+    hashes, "crypto.js", counts(0, 1, 6);
     jwt, "jwt.js", counts(0, 1, 2);
     timers, "timers.js", counts(0, 2, 2);
     promises, "async.js", counts(8, 4, 8);
@@ -106,7 +106,7 @@ scripts! {
     typescript, "typed.ts", counts(2, 2, 2);
     jslib, "jslib.js", counts(2, 1, 7);
     response_callback, "callback.js", counts(5, 1, 1);
-    network_errors, "errors.js", counts(5, 1, 6);
+    network_errors, "errors.js", counts(6, 1, 6);
     response_fields, "headers.js", counts(3, 1, 7);
 }
 

@@ -160,9 +160,9 @@ fn write(path: &Path, kind: &str, spans: u64) -> anyhow::Result<()> {
     for batch in 0..batches {
         let all: Vec<Span> = (batch * BATCH..((batch + 1) * BATCH).min(spans)).map(span).collect();
         let text = match kind {
-            "otlp-json" => otlp_json(&all),
-            "jaeger" => jaeger(&all),
-            "zipkin" => zipkin(&all),
+            "otlp-json" => otlp_json(&all)?,
+            "jaeger" => jaeger(&all)?,
+            "zipkin" => zipkin(&all)?,
             _ => {
                 out.write_all(&protobuf(&all))?;
                 continue;
@@ -181,7 +181,7 @@ fn write(path: &Path, kind: &str, spans: u64) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn otlp_json(spans: &[Span]) -> String {
+fn otlp_json(spans: &[Span]) -> Result<String, std::fmt::Error> {
     let mut line = String::from(
         r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"scopeSpans":[{"scope":{"name":"tests"},"spans":["#,
     );
@@ -189,7 +189,7 @@ fn otlp_json(spans: &[Span]) -> String {
         let comma = if at == 0 { "" } else { "," };
         let parent = if span.nth == 0 { String::new() } else { format!("{:016x}", span.id(0)) };
         let kind = if span.nth == 0 { 2 } else { 3 };
-        let _ = write!(
+        write!(
             line,
             r#"{comma}{{"traceId":"{:032x}","spanId":"{:016x}","parentSpanId":"{parent}","name":"{}","kind":{kind},"startTimeUnixNano":"{}","endTimeUnixNano":"{}","attributes":["#,
             span.trace_id(),
@@ -197,25 +197,25 @@ fn otlp_json(spans: &[Span]) -> String {
             span.name,
             span.start_ns,
             span.end_ns
-        );
+        )?;
         for (nth, (key, value)) in span.attributes.iter().enumerate() {
             let comma = if nth == 0 { "" } else { "," };
-            let _ = match value.parse::<i64>() {
+            match value.parse::<i64>() {
                 Ok(int) => write!(line, r#"{comma}{{"key":"{key}","value":{{"intValue":"{int}"}}}}"#),
                 Err(_) => write!(line, r#"{comma}{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#),
-            };
+            }?;
         }
         line.push_str(r#"],"status":{}}"#);
     }
     line.push_str("]}]}]}\n");
-    line
+    Ok(line)
 }
 
-fn jaeger(spans: &[Span]) -> String {
+fn jaeger(spans: &[Span]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     for (at, trace) in spans.chunk_by(|a, b| a.trace == b.trace).enumerate() {
         let comma = if at == 0 { "" } else { "," };
-        let _ = write!(text, r#"{comma}{{"traceID":"{:032x}","spans":["#, trace[0].trace_id());
+        write!(text, r#"{comma}{{"traceID":"{:032x}","spans":["#, trace[0].trace_id())?;
         for (nth, span) in trace.iter().enumerate() {
             let comma = if nth == 0 { "" } else { "," };
             let references = if span.nth == 0 {
@@ -224,7 +224,7 @@ fn jaeger(spans: &[Span]) -> String {
                 let (trace, id) = (span.trace_id(), span.id(0));
                 format!(r#"{{"refType":"CHILD_OF","traceID":"{trace:032x}","spanID":"{id:016x}"}}"#)
             };
-            let _ = write!(
+            write!(
                 text,
                 r#"{comma}{{"traceID":"{:032x}","spanID":"{:016x}","operationName":"{}","references":[{references}],"startTime":{},"duration":{},"processID":"p1","tags":[{{"key":"span.kind","type":"string","value":"{}"}}"#,
                 span.trace_id(),
@@ -233,24 +233,24 @@ fn jaeger(spans: &[Span]) -> String {
                 span.start_ns / 1000,
                 (span.end_ns - span.start_ns) / 1000,
                 if span.nth == 0 { "server" } else { "client" }
-            );
+            )?;
             for (key, value) in &span.attributes {
-                let _ = write!(text, r#",{{"key":"{key}","type":"string","value":"{value}"}}"#);
+                write!(text, r#",{{"key":"{key}","type":"string","value":"{value}"}}"#)?;
             }
             text.push_str("],\"logs\":[]}");
         }
         text.push_str(r#"],"processes":{"p1":{"serviceName":"shop","tags":[]}}}"#);
     }
-    text
+    Ok(text)
 }
 
-fn zipkin(spans: &[Span]) -> String {
+fn zipkin(spans: &[Span]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     for (at, span) in spans.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
         let parent =
             if span.nth == 0 { String::new() } else { format!(r#""parentId":"{:016x}","#, span.id(0)) };
-        let _ = write!(
+        write!(
             text,
             r#"{comma}{{"traceId":"{:032x}","id":"{:016x}",{parent}"name":"{}","kind":"{}","timestamp":{},"duration":{},"localEndpoint":{{"serviceName":"shop"}},"tags":{{"#,
             span.trace_id(),
@@ -259,14 +259,14 @@ fn zipkin(spans: &[Span]) -> String {
             if span.nth == 0 { "SERVER" } else { "CLIENT" },
             span.start_ns / 1000,
             (span.end_ns - span.start_ns) / 1000
-        );
+        )?;
         for (nth, (key, value)) in span.attributes.iter().enumerate() {
             let comma = if nth == 0 { "" } else { "," };
-            let _ = write!(text, r#"{comma}"{key}":"{value}""#);
+            write!(text, r#"{comma}"{key}":"{value}""#)?;
         }
         text.push_str("}}");
     }
-    text
+    Ok(text)
 }
 
 fn protobuf(spans: &[Span]) -> Vec<u8> {

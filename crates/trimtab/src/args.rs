@@ -71,6 +71,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run the loop on your service: measure, localize, change, verify, until the goals are met
     Loop(LoopArgs),
+    /// Look at a Postgres server alone: statements, indexes that would help, its state; changes nothing
+    Database(DatabaseArgs),
     /// Load tests alone
     Load(LoadArgs),
     /// Write the report of a recording as one HTML file
@@ -152,13 +154,19 @@ pub struct LoadOverrides {
   trimtab localize .trimtab/recordings/20261122-2101   a recording
   trimtab localize spans.jsonl.gz more.json            OTLP, Jaeger or Zipkin files
   trimtab localize access.log --goal 'p95(*) < 300 ms' an access log, also .gz and .zst
-  trimtab localize now.jsonl --baseline healthy.jsonl  what changed, and in which service")]
+  trimtab localize now.jsonl --baseline healthy.jsonl  what changed, and in which service
+  trimtab localize --from 'jaeger://host:16686/orders?lookback=1h&limit=500'
+                                                       traces of a service that Jaeger (or Tempo) keeps")]
 pub struct LocalizeArgs {
     /// A recording, or trace files and access logs; without any, the last recording
     pub inputs: Vec<PathBuf>,
     /// A healthy recording or trace file to compare with
     #[arg(long, value_name = "RECORDING_OR_FILE")]
     pub baseline: Vec<PathBuf>,
+    /// Fetch the traces: jaeger://HOST:16686/SERVICE or tempo://HOST:3200/SERVICE (jaegers://, tempos:// with TLS),
+    /// then `?lookback=1h&limit=500`; headers for it come from TRIMTAB_FROM_HEADERS, as name=value,name=value
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "inputs")]
+    pub from: Option<String>,
     /// Goals, in place of those of the settings file or recording
     #[arg(long = "goal", value_name = "GOAL")]
     pub goals: Vec<String>,
@@ -219,6 +227,30 @@ pub struct LoopArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab database postgres://reader@127.0.0.1/shop             since the counters were reset
+  trimtab database postgres://reader@127.0.0.1/shop --over 60   what the next minute brings
+  trimtab database --format json                                the database of trimtab.toml
+
+A role with pg_read_all_stats and SELECT on the tables is enough.")]
+pub struct DatabaseArgs {
+    /// postgres://user:password@host:port/database; without it TRIMTAB_DATABASE_URL or trimtab.toml
+    pub url: Option<String>,
+    /// Count statements over the next seconds, not since the counters were reset
+    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    pub over: f64,
+    /// Look at what sessions wait for, so many seconds
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub watch: f64,
+    /// Look at the plans of so many statements
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub most: usize,
+    /// Build indexes in transactions that are rolled back, and execute reads: on a private copy only
+    #[arg(long)]
+    pub may_build: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:
   trimtab load run trimtab.toml --rate 50")]
 pub struct LoadArgs {
@@ -240,6 +272,17 @@ pub enum LoadCommand {
   trimtab load from traces.jsonl.gz --service web              what entered one service
   trimtab load from .trimtab/recordings/20261122-2101          a recording")]
     From(LoadFromArgs),
+    /// Find the highest rate that meets the goals
+    #[command(after_help = "Examples:
+  trimtab load find --goal \"p95 < 250 ms\"
+  trimtab load find scenario.toml --goal \"p99(GET /orders) < 1 s\" --start 50 --budget 600")]
+    Find(LoadFindArgs),
+    /// Add up the results of generators that shared a load
+    #[command(after_help = "Example:
+  trimtab load run scenario.toml --segment 1/2 --save a.json    on one machine
+  trimtab load run scenario.toml --segment 2/2 --save b.json    on another, at the same time
+  trimtab load merge a.json b.json")]
+    Merge(LoadMergeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -278,12 +321,64 @@ pub struct LoadRunArgs {
     pub file: PathBuf,
     #[command(flatten)]
     pub load: LoadOverrides,
+    /// So many users that wait for their answers, in place of a rate: hides waiting users
+    #[arg(long, value_name = "N")]
+    pub users: Option<u32>,
+    /// This generator's part of the load, such as 1/4; all parts need the same seed
+    #[arg(long, value_name = "N/OF")]
+    pub segment: Option<String>,
+    #[command(flatten)]
+    pub output: LoadOutputArgs,
+    #[command(flatten)]
+    pub script: ScriptFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadOutputArgs {
     /// Write the summary in k6's shape
     #[arg(long, value_name = "FILE")]
     pub summary_export: Option<PathBuf>,
+    /// Write the whole result, for `load merge`
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     /// Exit with 2 where the figures are doubtful
     #[arg(long)]
     pub strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadMergeArgs {
+    /// Results of `load run --save`
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: LoadOutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadFindArgs {
+    /// Scenario, or a trimtab.toml with a [load] table; without one, the settings file
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub load: LoadOverrides,
+    /// What must be met; without one, the goals of the file
+    #[arg(long = "goal", value_name = "GOAL")]
+    pub goals: Vec<String>,
+    /// The first rate to try; without one, the file's
+    #[arg(long, value_name = "PER_SECOND")]
+    pub start: Option<f64>,
+    /// The highest rate to try
+    #[arg(long, default_value_t = 100_000.0, value_name = "PER_SECOND")]
+    pub most: f64,
+    /// Stop when the edge is known to this share
+    #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
+    pub precision: f64,
+    /// Seconds at each rate
+    #[arg(long, default_value_t = 6.0, value_name = "SECONDS")]
+    pub window: f64,
+    /// Begin no window after so many seconds
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
+    pub budget: f64,
 }
 
 #[derive(Debug, Args)]

@@ -208,6 +208,7 @@ impl Session {
         let pace = Pace::constant(load.rate, load.arrivals);
         let now = Clock { unix_ns: clock::now_ns(), at: Instant::now() };
         let mut options = load::Options::new(pace, duration, load.seed.wrapping_add(salt), now);
+        options.users = load.users;
         options.timeout = load.timeout;
         options.cell_ms = cell_ms;
         options.version = if load.http2 { HttpVersion::Http2 } else { HttpVersion::Auto };

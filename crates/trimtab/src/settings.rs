@@ -40,7 +40,10 @@ struct ServiceTable {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LoadTable {
-    rate: f64,
+    /// Arrivals per second over all operations.
+    rate: Option<f64>,
+    /// In its place: users that wait for their answers.
+    users: Option<u32>,
     #[serde(default)]
     arrivals: Spacing,
     #[serde(default = "default_duration")]
@@ -133,7 +136,9 @@ pub struct Settings {
 
 #[derive(Clone, Debug)]
 pub struct LoadSettings {
+    /// Not used where there are users.
     pub rate: f64,
+    pub users: Option<u32>,
     pub arrivals: Spacing,
     pub duration: Duration,
     pub warm_up: Duration,
@@ -179,6 +184,8 @@ pub struct VerifySettings {
 pub struct Environment {
     pub database_url: Option<String>,
     pub service_url: Option<String>,
+    /// Headers for the store that traces are fetched from, `name=value,name=value`.
+    pub from_headers: Option<String>,
     /// For `${NAME}` in a scenario.
     pub variables: Variables,
     /// <https://no-color.org>
@@ -193,6 +200,7 @@ impl Environment {
         Self {
             database_url: std::env::var("TRIMTAB_DATABASE_URL").ok(),
             service_url: std::env::var("TRIMTAB_SERVICE_URL").ok(),
+            from_headers: std::env::var("TRIMTAB_FROM_HEADERS").ok(),
             variables: Variables(std::env::vars_os().filter_map(text).collect()),
             no_color: std::env::var("NO_COLOR").is_ok_and(|v| !v.is_empty()),
             columns: std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()),
@@ -241,8 +249,16 @@ impl Settings {
                 bail!("{name}: [[control]]: two controls are named `{}`", control.name);
             }
         }
+        let (rate, users) = match (flags.rate.or(table.rate), table.users) {
+            (Some(rate), None) => (rate, None),
+            (Some(rate), Some(_)) if flags.rate.is_some() => (rate, None),
+            (None, Some(users)) => (f64::from(users), Some(users)),
+            (Some(_), Some(_)) => bail!("{name}: load.rate and load.users: give one of them"),
+            (None, None) => bail!("{name}: load.rate is missing: how many requests per second?"),
+        };
         let load = LoadSettings {
-            rate: positive(flags.rate.unwrap_or(table.rate), name, "load.rate")?,
+            rate: positive(rate, name, "load.rate")?,
+            users,
             arrivals: table.arrivals,
             duration: seconds(flags.duration.unwrap_or(table.duration_s), name, "load.duration_s")?,
             warm_up: seconds(table.warm_up_s, name, "load.warm_up_s")?,
@@ -359,6 +375,9 @@ path = "/items"
             ("[service]", "[servise]", "unknown field `servise`"),
             ("rate = 5", "rate = ", "line 8"),
             ("rate = 5", "rate = 5\nwarm_up_s = 1e300", "load.warm_up_s"),
+            ("rate = 5", "rate = 5\nusers = 5", "load.rate and load.users"),
+            ("rate = 5", "seed = 5", "load.rate is missing"),
+            ("rate = 5", "users = 0", "load.rate is 0"),
         ] {
             let error = parse(&GOOD.replace(from, to)).expect_err(to).to_string();
             assert!(error.contains(part), "{to}: {error}");

@@ -10,7 +10,7 @@ const CONFIRMING_WINDOWS: usize = 4;
 /// shares of the capacity: from an edge to chance over a fifth of it.
 const WIDTHS: [f64; 6] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2];
 /// Capacities that are tried for the interval, from the lowest rate / 4 to the highest * 4, evenly in logarithms.
-const CAPACITIES: i32 = 2000;
+const CAPACITIES: i32 = 800;
 const BEYOND: f64 = 4.0;
 /// Twice the difference in log-likelihood that a 95 % interval allows. Chi-squared's 3.84 holds for many windows; with a
 /// dozen of them near the edge it covered 84 % in simulation.
@@ -276,9 +276,9 @@ mod tests {
                 let (bracket, _) = search(RANGE, *seed, soft(500.0, width));
                 bracket.low <= 500.0 && bracket.high.is_none_or(|high| high >= 500.0)
             };
-            let covered = (0..200).filter(covers).count();
-            // 95 % are 190; three standard deviations below.
-            assert!(covered >= 181, "width {width}: {covered} of 200");
+            let covered = (0..100).filter(covers).count();
+            // Three standard deviations below 95.
+            assert!(covered >= 88, "width {width}: {covered} of 100");
         }
     }
 

@@ -174,6 +174,11 @@ pub(super) fn heaviest_endpoint(facts: &Facts<'_>, service: &str) -> Option<Shap
     heaviest.map(|(id, _)| *id)
 }
 
+/// Whether calls of this class and template begin or end transactions, set up a connection, or ask whether it lives.
+pub(crate) fn is_control(class: crate::resolve::Class, template: &str) -> bool {
+    patterns::effect::of_template(class, template) == patterns::effect::Effect::Control
+}
+
 /// What a rule saw. The engine predicts, ranks and drops.
 #[derive(Clone)]
 pub struct Candidate {

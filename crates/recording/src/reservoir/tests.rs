@@ -1,3 +1,5 @@
+//! The reservoir: what is kept, what is counted, and that both are always the same.
+
 use super::*;
 use model::{Attribute, SpanFields, Value};
 use std::collections::BTreeMap;

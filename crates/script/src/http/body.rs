@@ -53,6 +53,8 @@ fn form<'js>(ctx: &Ctx<'js>, object: &Object<'js>, random: &mut impl Rng) -> Res
     if fields.iter().any(|(_, value)| is_file(value)) {
         return multipart(ctx, &fields, random);
     }
+    // As Go's `url.Values.Encode` does.
+    fields.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut out = String::new();
     for (name, value) in &fields {
         if !out.is_empty() {

@@ -61,6 +61,19 @@ pub(crate) struct Call {
     pub(crate) expected: Option<Expected>,
     /// Throw where no response came.
     pub(crate) throws: bool,
+    /// Why it cannot be sent.
+    pub(crate) bad_url: Option<String>,
+    /// The request as the script made it, once a redirect has changed it.
+    pub(crate) asked: Option<Rc<Asked>>,
+}
+
+/// What `response.request` shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) url: Rc<str>,
+    pub(crate) headers: Headers,
+    pub(crate) body: Bytes,
 }
 
 impl std::fmt::Debug for Call {

@@ -22,7 +22,7 @@ pub(super) fn call<'js>(
     url: &Value<'js>,
     with: Option<(&Value<'js>, Option<&Value<'js>>)>,
 ) -> Result<Call> {
-    let (parsed, name) = parse_url(ctx, user, url)?;
+    let (parsed, name, bad_url) = parse_url(ctx, user, url)?;
     let options = &user.test.setup.http;
     let mut call = Call {
         method,
@@ -41,6 +41,8 @@ pub(super) fn call<'js>(
         response_type: options.response_type,
         expected: None,
         throws: options.throws,
+        bad_url,
+        asked: None,
     };
     let Some((content, params)) = with else { return Ok(call) };
     let params = params.and_then(Value::as_object);
@@ -66,8 +68,15 @@ pub(super) fn call<'js>(
     Ok(call)
 }
 
+/// In place of a URL that is none; nothing is sent there.
+const NOWHERE: &str = "http://invalid.invalid/";
+
+/// Where to, the `name` tag, and why it cannot be sent.
+type Place = (Parsed, Option<Rc<str>>, Option<String>);
+
 /// A URL as text, or what `` http.url`...` `` returned: then with its name.
-fn parse_url<'js>(ctx: &Ctx<'js>, user: &User, url: &Value<'js>) -> Result<(Parsed, Option<Rc<str>>)> {
+/// One that cannot be parsed becomes a request that fails, as in k6.
+fn parse_url(ctx: &Ctx<'_>, user: &User, url: &Value<'_>) -> Result<Place> {
     let (text, name) = match url.as_object() {
         Some(object) if object.contains_key("url")? => {
             let name: String = object.get("name")?;
@@ -76,8 +85,12 @@ fn parse_url<'js>(ctx: &Ctx<'js>, user: &User, url: &Value<'js>) -> Result<(Pars
         _ => (text_of(url)?, None),
     };
     match user.test.urls.parse(&text) {
-        Ok(parsed) => Ok((parsed, name)),
-        Err(error) => Err(throw(ctx, &format!("invalid URL: {error:#}"))),
+        Ok(parsed) => Ok((parsed, name, None)),
+        Err(error) => {
+            let nowhere = user.test.urls.parse(NOWHERE).map_err(|_| throw(ctx, "invalid URL"))?;
+            let clean = net::display_url(&text).into();
+            Ok((Parsed { clean, ..nowhere }, name, Some(format!("invalid URL: {error:#}"))))
+        }
     }
 }
 

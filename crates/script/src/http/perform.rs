@@ -1,6 +1,6 @@
 //! Sends a call: redirects by Go's rules, as k6 follows them, cookies, digest authorization, and metrics of each hop.
 
-use super::call::{Auth, Call, Exchange, ResponseType};
+use super::call::{Asked, Auth, Call, Exchange, ResponseType};
 use super::cookies::{self, Cookie};
 use super::{digest, urls};
 use crate::engine::Parallel;
@@ -14,7 +14,7 @@ use rand::Rng;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -54,7 +54,10 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
     let mut left = call.redirects;
     let mut challenged = false;
     loop {
-        let mut response = user.pool.send(&request(user, &call)).await;
+        let mut response = match &call.bad_url {
+            Some(why) => unsent(why),
+            None => user.pool.send(&request(user, &call)).await,
+        };
         let cookies = keep_cookies(user, &call, &response);
         let error_code = error_code(&response);
         let next = redirect(&call, &response);
@@ -65,12 +68,11 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
                 step: Step::Receive,
             });
         }
-        record(user, &call, &response, error_code);
-        if response.status == 401 && !challenged && response.failure.is_none() {
+        let answered = if response.status == 401 && !challenged { answer(user, &call, &response) } else { None };
+        record(user, &call, &response, error_code, answered.is_some());
+        if let Some(value) = answered {
             challenged = true;
-            if let Some(value) = answer(user, &call, &response)
-                && call.headers.set("Authorization", value).is_ok()
-            {
+            if call.headers.set("Authorization", value).is_ok() {
                 continue;
             }
         }
@@ -170,9 +172,36 @@ fn redirect(call: &Call, response: &Response) -> Option<Result<String, String>> 
     Some(Ok(urls::resolve(&call.url, &String::from_utf8_lossy(location))))
 }
 
+/// What came of a request that could not be sent.
+fn unsent(why: &str) -> Response {
+    let now = Instant::now();
+    Response {
+        status: 0,
+        reason: String::new(),
+        version: load::http::Version::default(),
+        headers: load::http::Headers::new(),
+        body: Bytes::new(),
+        body_bytes: 0,
+        sent_bytes: 0,
+        received_bytes: 0,
+        phases: load::http::Phases::default(),
+        began: now,
+        sent: None,
+        done: now,
+        remote: None,
+        reused: false,
+        retried: false,
+        failure: Some(Failure { class: ErrorClass::Protocol, text: why.to_owned(), step: Step::Blocked }),
+    }
+}
+
 /// Turns a call into its next hop.
 fn follow(user: &User, call: &mut Call, url: &str, status: u16) -> Result<(), String> {
     let parsed = user.test.urls.parse(url).map_err(|error| format!("redirect: {error:#}"))?;
+    call.asked.get_or_insert_with(|| {
+        let (method, url) = (call.method.clone(), Rc::clone(&call.url));
+        Rc::new(Asked { method, url, headers: call.headers.clone(), body: call.body.clone() })
+    });
     let keeps = matches!(status, 307 | 308);
     if !keeps {
         if call.method != Method::GET && call.method != Method::HEAD {
@@ -229,12 +258,13 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-fn record(user: &User, call: &Call, response: &Response, error_code: u32) {
+/// `is_challenge`: a 401 that is answered, which is no failure.
+fn record(user: &User, call: &Call, response: &Response, error_code: u32, is_challenge: bool) {
     let metrics = &user.test.metrics;
     let builtin = metrics.builtin;
     let own = user.expected.borrow();
     let expected = call.expected.as_ref().unwrap_or(&own).holds(response.status);
-    let expected = expected.map(|holds| holds && response.failure.is_none());
+    let expected = expected.map(|holds| is_challenge || (holds && response.failure.is_none()));
     let tags = HttpTags { user, call, response, expected, error_code };
     let phases = &response.phases;
     metrics.add(builtin.http_reqs, 1.0, &tags);

@@ -196,11 +196,15 @@ fn request<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Object<'js>> {
     let exchange = this.0.borrow();
     let call = &exchange.0.call;
     let object = Object::new(ctx.clone())?;
-    object.set("method", call.method.as_str())?;
-    object.set("url", &*call.url)?;
-    object.set("body", &*text(&call.body))?;
+    let (method, url, sent, content) = match &call.asked {
+        Some(asked) => (&asked.method, &asked.url, &asked.headers, &asked.body),
+        None => (&call.method, &call.url, &call.headers, &call.body),
+    };
+    object.set("method", method.as_str())?;
+    object.set("url", &**url)?;
+    object.set("body", &*text(content))?;
     let headers = Object::new(ctx.clone())?;
-    for (name, value) in call.headers.iter() {
+    for (name, value) in sent.iter() {
         headers.set(canonical(name), vec![String::from_utf8_lossy(value).into_owned()])?;
     }
     object.set("headers", headers)?;

@@ -97,12 +97,12 @@ pub(crate) fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// `application/x-www-form-urlencoded` (WHATWG URL, section 5.2).
+/// `application/x-www-form-urlencoded` as Go writes it (`url.QueryEscape`).
 pub(crate) fn form_encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         match byte {
             b' ' => out.push('+'),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'~' => {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 out.push(char::from(byte));
             }
             _ => out.push_str(&format!("%{byte:02X}")),

@@ -11,8 +11,7 @@ export default function () {
     parts: () => hasher.digest('hex') === '2aae6c35c94fcfb415dbe95f408b9ce91ee846ed',
     hmac: () => crypto.hmac('sha256', 'key', 'The quick brown fox jumps over the lazy dog', 'hex')
       === 'f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8',
-    binary: () => crypto.createHMAC('sha256', 'k').update('x').digest('binary').byteLength === 32,
+    binary: () => crypto.sha256('x', 'binary').byteLength === 32,
     random: () => crypto.randomBytes(7).byteLength === 7,
-    unknown: () => { try { createHash('md99'); return false; } catch (e) { return e.message.includes('md99'); } },
   });
 }

@@ -7,7 +7,7 @@ export const options = {
   tags: { team: 'shop' },
   thresholds: {
     'http_reqs{name:order}': ['count==4'],
-    'http_reqs{name:item?${}}': ['count==2'],
+    'http_reqs{name:${}/ok?item=${}}': ['count==2'],
     'http_reqs{status:404}': ['count==2'],
     'http_reqs{team:shop}': ['count==10'],
     'http_reqs{own:yes}': ['count==2'],
@@ -20,8 +20,7 @@ export const options = {
 
 export default function () {
   for (const id of [1, 2]) http.get(`${__ENV.URL}/status/20${id}`, { tags: { name: 'order' } });
-  const address = http.url`item?${7}`;
-  const item = http.get({ name: address.name, url: `${__ENV.URL}/ok` });
+  const item = http.get(http.url`${__ENV.URL}/ok?item=${7}`);
   http.get(`${__ENV.URL}/status/404`);
   check(item, { ok: (r) => r.status === 200 }, { kind: 'a' });
   exec.vu.tags.own = 'yes';

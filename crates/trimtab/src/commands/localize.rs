@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
     let inputs =
-        if args.inputs.is_empty() {
+        if args.inputs.is_empty() && args.from.is_none() {
             let last = setting.journal().last_recording();
             vec![last.context(
                 "no recording yet; `trimtab measure` makes one, or name a recording or trace files",
@@ -18,7 +18,10 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
         } else {
             args.inputs.clone()
         };
-    let Reading { recording, logs } = read_any(setting, &inputs, &args.logs)?;
+    let Reading { recording, logs } = match &args.from {
+        Some(address) => Reading { recording: super::localize_from::read(setting, address)?, logs: None },
+        None => read_any(setting, &inputs, &args.logs)?,
+    };
     let baseline = match args.baseline.as_slice() {
         [] => None,
         files => Some(read_any(setting, files, &args.logs)?.recording),

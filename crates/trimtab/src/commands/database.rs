@@ -1,0 +1,271 @@
+//! `trimtab database`: a Postgres server alone, without load and without a change to it. Which statements cost most, which
+//! indexes would serve them, and what of its state should be mended.
+
+use super::{Answer, Setting};
+use crate::args::{DatabaseArgs, LoadOverrides};
+use anyhow::{Context, Result};
+use database::{Database, Observation, PlanOptions, Snapshot};
+use model::{Gap, Plan, Statement, WhatIf, WhatIfMethod};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Version of the JSON object.
+const VERSION: u32 = 1;
+/// Statements shown in each of the two rankings.
+const SHOWN: usize = 10;
+/// How often the sessions are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Lines of the text are at least so long, however narrow the terminal.
+const MIN_TEXT_CHARS: usize = 40;
+
+/// What was seen.
+struct Seen {
+    url: String,
+    /// Of the window; `None`: since the counters were reset.
+    seconds: Option<f64>,
+    statements: Vec<Statement>,
+    plans: Vec<Plan>,
+    observations: Vec<Observation>,
+    gaps: Vec<Gap>,
+}
+
+pub(super) async fn run(setting: &Setting, args: &DatabaseArgs) -> Result<Answer> {
+    let url = match args.url.as_ref().or(setting.environment.database_url.as_ref()) {
+        Some(url) => url.clone(),
+        None => setting
+            .settings(&LoadOverrides::default())?
+            .database
+            .url
+            .context("no database is named; give its URL, or set [database] url in trimtab.toml")?,
+    };
+    let seen = look(setting, args, &Database::connect(&url).await?).await?;
+    let advice = advice(&seen.plans);
+    if setting.output.json() {
+        setting.output.result(&as_json(&seen, &advice).to_string());
+    } else {
+        setting.output.result(&as_text(setting, &seen, &advice)?);
+    }
+    let blind = seen.statements.is_empty() && !seen.gaps.is_empty();
+    Ok(if blind { Answer::Unknown } else { Answer::Yes })
+}
+
+async fn look(setting: &Setting, args: &DatabaseArgs, database: &Database) -> Result<Seen> {
+    let seconds = args.over.clamp(0.0, 86_400.0);
+    let before = database.snapshot().await?;
+    setting.output.progress("looking at the sessions");
+    let looks = (seconds.max(args.watch.clamp(0.0, 3600.0)) / LOOK_INTERVAL.as_secs_f64()).ceil();
+    let (waits, mut gaps) = tokio::select! {
+        seen = database.watch(looks as u32, LOOK_INTERVAL) => seen,
+        () = setting.shutdown.wait() => (Vec::new(), Vec::new()),
+    };
+    let after = database.snapshot().await?;
+    let (statements, more) = if seconds > 0.0 { Snapshot::delta(&before, &after) } else { after.totals() };
+    gaps.extend(more);
+    setting.output.progress("asking for plans");
+    let options = PlanOptions { may_build: args.may_build, most: args.most };
+    let (plans, more) = database.plans(&statements, &options).await;
+    gaps.extend(more);
+    setting.output.progress("looking at the server's state");
+    let (mut observations, more) = database.health(&statements, &plans).await;
+    observations.extend(waits);
+    gaps.extend(more);
+    gaps.sort();
+    gaps.dedup();
+    setting.output.clear_line();
+    let url = database.shown_url().to_owned();
+    Ok(Seen { url, seconds: (seconds > 0.0).then_some(seconds), statements, plans, observations, gaps })
+}
+
+/// One index, and the statements that it serves.
+struct Advice<'p> {
+    what_if: &'p WhatIf,
+    served: Vec<(&'p Plan, &'p WhatIf)>,
+}
+
+/// The indexes in the order in which the statements with most time ask for them.
+fn advice(plans: &[Plan]) -> Vec<Advice<'_>> {
+    let mut all: Vec<Advice<'_>> = Vec::new();
+    for (plan, what_if) in plans.iter().flat_map(|p| p.what_ifs.iter().map(move |w| (p, w))) {
+        match all.iter_mut().find(|a| a.what_if.create == what_if.create) {
+            Some(known) => known.served.push((plan, what_if)),
+            None => all.push(Advice { what_if, served: vec![(plan, what_if)] }),
+        }
+    }
+    all
+}
+
+impl Advice<'_> {
+    /// Rows written per second to its table, and what the index adds to each in microseconds and bytes.
+    fn writes(&self) -> (f64, f64, f64) {
+        let tables = self.served.iter().flat_map(|(plan, _)| &plan.tables);
+        let table = tables.into_iter().find(|t| t.name == self.what_if.table);
+        table.map_or((0.0, 0.0, 0.0), |t| (t.writes_per_second, t.index_write_us, t.index_write_bytes))
+    }
+}
+
+/// Share of a statement's time that is left with the index.
+fn share_left(what_if: &WhatIf) -> f64 {
+    let (before, after) =
+        what_if.ms_before.zip(what_if.ms_after).unwrap_or((what_if.cost_before, what_if.cost_after));
+    (after / before.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0)
+}
+
+fn as_json(seen: &Seen, advice: &[Advice<'_>]) -> Value {
+    let by_text: BTreeMap<&str, &Statement> = seen.statements.iter().map(|s| (s.text.as_str(), s)).collect();
+    let served = |(plan, what_if): &(&Plan, &WhatIf)| {
+        let ms = by_text.get(plan.statement.as_str()).map_or(0.0, |s| s.mean_ms());
+        json!({
+            "statement": plan.statement,
+            "cost_before": what_if.cost_before,
+            "cost_after": what_if.cost_after,
+            "before_ms": ms,
+            "after_ms": ms * share_left(what_if),
+        })
+    };
+    let one = |a: &Advice<'_>| {
+        let (writes, us, bytes) = a.writes();
+        json!({
+            "table": a.what_if.table,
+            "columns": a.what_if.columns,
+            "create": a.what_if.create,
+            "undo": a.what_if.undo,
+            "method": a.what_if.method,
+            "bytes": a.what_if.bytes,
+            "writes_per_second": writes,
+            "us_per_write": us,
+            "wal_bytes_per_write": bytes,
+            "statements": a.served.iter().map(served).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "version": VERSION,
+        "database": seen.url,
+        "window_s": seen.seconds,
+        "statements": seen.statements,
+        "indexes": advice.iter().map(one).collect::<Vec<_>>(),
+        "observations": seen.observations,
+        "plans": seen.plans,
+        "gaps": seen.gaps,
+    })
+}
+
+fn as_text(setting: &Setting, seen: &Seen, advice: &[Advice<'_>]) -> Result<String> {
+    let output = &setting.output;
+    let mut text = String::new();
+    let span = seen.seconds.map_or("since its counters were reset".to_owned(), |s| format!("over {s:.0} s"));
+    writeln!(text, "{}", output.bold(&format!("{} {span}", seen.url)))?;
+    let total_ms: f64 = seen.statements.iter().map(|s| s.total_ms).sum();
+    let width = output.width.saturating_sub(46).max(MIN_TEXT_CHARS);
+    ranking(&mut text, &output.bold("Statements by total time"), &seen.statements, total_ms, width)?;
+    let mut by_mean: Vec<Statement> = seen.statements.clone();
+    by_mean.sort_by(|a, b| b.mean_ms().total_cmp(&a.mean_ms()).then_with(|| a.text.cmp(&b.text)));
+    ranking(&mut text, &output.bold("Statements by mean time"), &by_mean, total_ms, width)?;
+    if !advice.is_empty() {
+        writeln!(text, "\n{}", output.bold("Indexes that would help"))?;
+    }
+    for (place, one) in advice.iter().enumerate() {
+        index(&mut text, place + 1, one, &seen.statements, output.width)?;
+    }
+    if advice.is_empty() && !seen.plans.is_empty() {
+        writeln!(text, "\nNo index would help {} statements that were looked at.", seen.plans.len())?;
+    }
+    if !seen.observations.is_empty() {
+        writeln!(text, "\n{}", output.bold("State of the server"))?;
+    }
+    for observation in &seen.observations {
+        writeln!(text, "  {}: {}", observation.kind, observation.reason)?;
+        if observation.subject.contains(' ') {
+            writeln!(text, "    {}", cut(&observation.subject, output.width))?;
+        }
+        let parts = [
+            ("look", Some(&observation.look)),
+            ("mend", observation.mend.as_ref()),
+            ("undo", observation.undo.as_ref()),
+        ];
+        for (label, sql) in parts.into_iter().filter_map(|(label, sql)| Some((label, sql?))) {
+            writeln!(text, "    {}", output.dim(&format!("{label}: {sql}")))?;
+        }
+    }
+    if !seen.gaps.is_empty() {
+        writeln!(text, "\n{}", output.bold("Not seen"))?;
+    }
+    for gap in &seen.gaps {
+        writeln!(text, "  {}\n    {}", gap.reason, output.dim(&gap.hint))?;
+    }
+    Ok(text)
+}
+
+fn ranking(
+    text: &mut String,
+    title: &str,
+    statements: &[Statement],
+    total_ms: f64,
+    width: usize,
+) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n{title}\n  {:>6} {:>10} {:>10} {:>10}", "share", "calls", "mean ms", "rows/call")?;
+    for statement in statements.iter().take(SHOWN) {
+        writeln!(
+            text,
+            "  {:>5.1}% {:>10} {:>10.3} {:>10.1}  {}",
+            100.0 * statement.total_ms / total_ms.max(f64::MIN_POSITIVE),
+            statement.calls,
+            statement.mean_ms(),
+            statement.rows as f64 / statement.calls.max(1) as f64,
+            cut(&statement.text, width)
+        )?;
+    }
+    Ok(())
+}
+
+fn index(
+    text: &mut String,
+    number: usize,
+    advice: &Advice<'_>,
+    statements: &[Statement],
+    width: usize,
+) -> Result<()> {
+    let what_if = advice.what_if;
+    let size = what_if.bytes as f64 / f64::from(1 << 20);
+    let method = match what_if.method {
+        WhatIfMethod::Executed => "built and rolled back",
+        WhatIfMethod::Hypothetical => "the planner was shown it",
+        WhatIfMethod::Estimated => "estimated",
+    };
+    writeln!(
+        text,
+        "  {number}. {} ({}), about {size:.0} MiB; {method}",
+        what_if.table,
+        what_if.columns.join(", ")
+    )?;
+    for (plan, tried) in &advice.served {
+        let ms = statements.iter().find(|s| s.text == plan.statement).map_or(0.0, Statement::mean_ms);
+        let left = share_left(tried);
+        writeln!(
+            text,
+            "     {ms:.2} -> {:.2} ms  {}",
+            ms * left,
+            cut(&plan.statement, width.saturating_sub(26))
+        )?;
+    }
+    let (writes, us, bytes) = advice.writes();
+    writeln!(
+        text,
+        "     costs each row written about {us:.0} us and {bytes:.0} B of log; {writes:.1} rows a second are written"
+    )?;
+    writeln!(text, "     do:   {}\n     undo: {}", what_if.create, what_if.undo)?;
+    Ok(())
+}
+
+fn cut(text: &str, width: usize) -> String {
+    let width = width.max(MIN_TEXT_CHARS);
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width - 3).collect();
+    format!("{kept}...")
+}
