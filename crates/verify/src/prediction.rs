@@ -82,7 +82,18 @@ mod tests {
             quantiles: Vec::new(),
         };
         let (low, ratio, high) = measured;
-        held(&prediction, Some(&RatioInterval { ratio, low, high }), 0.05).0
+        let outcome = RatioInterval {
+            before_ms: 100.0,
+            after_ms: 100.0 * ratio,
+            ratio,
+            low,
+            high,
+            se_log: 0.0,
+            detectable: 0.0,
+            batches: 20,
+            autocorrelation: 0.0,
+        };
+        held(&prediction, Some(&outcome), 0.05).0
     }
 
     #[test]
