@@ -181,7 +181,7 @@ pub(crate) fn predictions(steps: &[Step]) -> String {
         return String::new();
     }
     if judged.is_empty() {
-        return format!("{} could not be tested, none could.", plural(untested, "prediction"));
+        return format!("{} could not be tested.", plural(untested, "prediction"));
     }
     let more = if untested > 0 { format!(", {untested} more could not be tested") } else { String::new() };
     let held = judged.iter().filter(|held| **held).count();
@@ -201,9 +201,7 @@ pub(crate) fn predictions(steps: &[Step]) -> String {
 /// A prediction that was measured but not answered.
 fn could_not_be_tested(step: &Step) -> bool {
     let judgement = &step.judgement;
-    judgement.prediction_held.is_none()
-        && step.finding.prediction.is_some()
-        && !judgement.metrics.is_empty()
+    judgement.prediction_held.is_none() && step.finding.prediction.is_some() && !judgement.metrics.is_empty()
 }
 
 /// A reason without its full stop, so that something can follow.
