@@ -329,8 +329,6 @@ pub struct LoadRunArgs {
     pub segment: Option<String>,
     #[command(flatten)]
     pub output: LoadOutputArgs,
-    #[command(flatten)]
-    pub script: ScriptFlags,
 }
 
 #[derive(Debug, Args)]
