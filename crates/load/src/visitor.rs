@@ -131,7 +131,7 @@ impl Visitor {
             }
         };
         // A scenario's own traceparent gives way.
-        drop(self.request.headers.push("traceparent", trace.traceparent()));
+        drop(self.request.headers.set("traceparent", trace.traceparent()));
         let started = self.control.started().unwrap_or(due);
         let mut going = Going {
             book: &self.book,

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) cache: CacheX86_64,
     pub(crate) gaps: Vec<Gap>,
+    /// Room for a stack, used again and again.
+    pub(crate) memory: Vec<u8>,
 }
 
 /// What was found out about a thread that is off CPU.
@@ -104,10 +106,12 @@ impl Process {
 
     /// Memory from the stack pointer on, as much as there is.
     fn stack_memory(&mut self, sp: u64, bytes: u32, shared: &mut Shared) -> Vec<u8> {
-        let mut memory = vec![0; bytes as usize];
+        let mut memory = std::mem::take(&mut shared.memory);
+        memory.clear();
         if !self.readable {
-            return Vec::new();
+            return memory;
         }
+        memory.resize(bytes as usize, 0);
         match sys::read_memory(self.pid, sp, &mut memory) {
             Ok(read) => memory.truncate(read),
             Err(error) => {
@@ -148,6 +152,7 @@ impl Process {
             let stack = left_with.map(|registers| {
                 let memory = self.stack_memory(registers.sp, stack_bytes, shared);
                 let (frames, _) = self.unwind(registers, &memory, &mut shared.cache);
+                shared.memory = memory;
                 recorder.stack(&frames)
             });
             return Seen::Runnable(stack);
@@ -165,6 +170,15 @@ impl Process {
         }
         frames.push(Raw::Label(label));
         Seen::Waiting { stack: recorder.stack(&frames), for_gil }
+    }
+
+    /// Whether a thread waits for Python's global lock: it was stopped within Python.
+    pub(crate) fn waits_for_gil(&self, tid: u32) -> bool {
+        let Some(Syscall::Waiting { number, arguments, .. }) = procfs::syscall(self.pid, tid) else {
+            return false;
+        };
+        let word = wait::futex_word(number, arguments[0]);
+        word.is_some_and(|word| self.python.as_ref().is_some_and(|python| python.is_gil(word)))
     }
 
     /// The native frames of a thread that waits, root first.
@@ -187,6 +201,7 @@ impl Process {
                 self.space.unwind_without_frame_pointer(ip, sp, &memory, &mut shared.cache, read)
             }
         };
+        shared.memory = memory;
         unwound.places.iter().rev().map(|place| Raw::of(self.pid, *place)).collect()
     }
 

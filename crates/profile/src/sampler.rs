@@ -17,8 +17,16 @@ use std::collections::HashMap;
 
 /// Looks at threads per tick; with more that want one, they take turns.
 const MAX_LOOKS: usize = 64;
+/// Looks per second in the long run: one costs some 20 microseconds of CPU, all of them 0.4 % of a core.
+const LOOKS_PER_S: u64 = 200;
+/// Looks that may be saved up.
+const MOST_LOOKS: u64 = 64;
+/// What a look costs of a purse that is filled with nanoseconds times [`LOOKS_PER_S`].
+const LOOK_PRICE: u64 = 1_000_000_000;
 /// Processes whose code is kept at most.
 const MAX_PROCESSES: usize = 4096;
+/// So long after a sample a Python thread that has not gone to wait for anything is taken to be about where it was.
+const FRESH_NS: u64 = 25_000_000;
 /// How often the list of an interpreter's threads is read.
 const PYTHON_THREADS_NS: u64 = 100_000_000;
 
@@ -61,7 +69,13 @@ pub(crate) struct Sampler {
     pub(crate) on_cpu_samples: u64,
     /// Events that are newer than the last drain's beginning: another CPU's ring may still hold an older one.
     held: Vec<Event>,
+    /// Samples of Python threads that are to be named: thread, time, native stack.
+    fresh: Vec<(usize, u64, u32)>,
     next_look: usize,
+    /// What may be spent on looks.
+    purse: u64,
+    /// How often a thread that wants a look gets one.
+    seen_every_ns: u64,
     next_python_ns: u64,
 }
 
@@ -78,7 +92,10 @@ impl Sampler {
             quality: Quality::default(),
             on_cpu_samples: 0,
             held: Vec::new(),
+            fresh: Vec::new(),
             next_look: 0,
+            purse: MOST_LOOKS * LOOK_PRICE,
+            seen_every_ns: options.tick_ns,
             next_python_ns: 0,
         }
     }
@@ -119,12 +136,33 @@ impl Sampler {
         let later = happened.split_off(happened.partition_point(|event| event.time < complete_until));
         self.held = later;
         happened.into_iter().for_each(|event| self.apply(event));
+        self.name_python(now_ns());
     }
 
     /// Applies what was held back: at the end nothing older can come.
     pub(crate) fn flush(&mut self) {
         let held = std::mem::take(&mut self.held);
         held.into_iter().for_each(|event| self.apply(event));
+        self.name_python(u64::MAX);
+    }
+
+    /// Gives samples on CPU of Python threads their Python stacks, if the thread has not gone elsewhere since: it still
+    /// runs, was stopped there, or lost the global lock there. Else the native stack counts, which was taken at the very moment.
+    fn name_python(&mut self, now_ns: u64) {
+        for (at, time, native) in std::mem::take(&mut self.fresh) {
+            let Self { threads, processes, shared, recorder, options, .. } = self;
+            let thread = &mut threads.all[at];
+            let there = matches!(thread.timeline.now, Now::On | Now::Off { preempted: true });
+            let fresh = now_ns.saturating_sub(time) < FRESH_NS;
+            let process = processes.get_mut(&thread.pid).filter(|_| fresh);
+            let process = process.filter(|process| there || process.waits_for_gil(thread.tid));
+            let frames = process.and_then(|process| process.python_stack(thread.python, shared, now_ns));
+            let stack = frames.filter(|frames| !frames.is_empty()).map(|frames| recorder.stack(&frames));
+            let stack = stack.unwrap_or(native);
+            thread.last_stack = stack;
+            let weight = options.period_ns;
+            self.add(time, at, stack, State::Running, weight);
+        }
     }
 
     /// What a record says of a thread. Code that is mapped is taken over at once, stacks are unwound at once.
@@ -196,12 +234,14 @@ impl Sampler {
         if !self.threads.knows(tid) {
             self.threads.add(pid, tid, time, true);
         }
-        let tick_ns = self.options.tick_ns;
+        let seen_every_ns = self.seen_every_ns;
         let Some((at, thread)) = self.threads.find(tid) else { return };
         match what {
             Happened::Ran(stack) => {
                 thread.last_stack = stack;
-                if thread.python.is_none() {
+                if thread.python.is_some() {
+                    self.fresh.push((at, time, stack));
+                } else {
                     let weight = self.options.period_ns;
                     self.add(time, at, stack, State::Running, weight);
                 }
@@ -209,7 +249,7 @@ impl Sampler {
             Happened::Left(registers) => thread.registers = Some(registers),
             Happened::In => {
                 thread.ran = true;
-                let interval = thread.timeline.switch_in(time, tick_ns);
+                let interval = thread.timeline.switch_in(time, seen_every_ns);
                 if let Some(interval) = interval {
                     self.weigh(at, interval);
                 }
@@ -239,23 +279,32 @@ impl Sampler {
             self.next_python_ns = now_ns + PYTHON_THREADS_NS;
             self.find_python_threads();
         }
+        let spent = self.options.tick_ns.saturating_mul(LOOKS_PER_S);
+        self.purse = (self.purse + spent).min(MOST_LOOKS * LOOK_PRICE);
+        let affordable = self.purse / LOOK_PRICE;
         let living = self.threads.living().len();
-        let mut looks = 0;
+        let (mut wanted, mut looked, mut paid, mut resume) = (0_u64, 0, 0_u64, None);
         for step in 0..living {
-            let Some(at) = self.threads.living().get((self.next_look + step) % living).copied() else {
-                break;
-            };
+            let place = (self.next_look + step) % living;
+            let Some(at) = self.threads.living().get(place).copied() else { break };
             if !self.wants_look(at) {
                 continue;
             }
-            if looks == MAX_LOOKS {
-                self.next_look = (self.next_look + step) % living;
-                return;
+            wanted += 1;
+            // The first look at an idle thread is free: there is one of each.
+            let free = self.threads.all[at].timeline.now == Now::Unknown;
+            if looked < MAX_LOOKS && (free || paid < affordable) {
+                looked += 1;
+                paid += u64::from(!free);
+                self.look(at, now_ns);
+            } else if resume.is_none() {
+                resume = Some(place);
             }
-            looks += 1;
-            self.look(at, now_ns);
         }
-        self.next_look = 0;
+        self.next_look = resume.unwrap_or(0);
+        self.purse -= paid * LOOK_PRICE;
+        // Where threads take turns, each of them is looked at as if ticks were longer.
+        self.seen_every_ns = self.options.tick_ns * wanted.div_ceil((looked as u64).max(1)).max(1);
     }
 
     fn wants_look(&self, at: usize) -> bool {
@@ -263,7 +312,7 @@ impl Sampler {
         if !thread.watched {
             return true;
         }
-        thread.timeline.wants_look() || (thread.timeline.now == Now::On && thread.python.is_some())
+        thread.timeline.wants_look()
     }
 
     fn look(&mut self, at: usize, now_ns: u64) {
@@ -273,15 +322,6 @@ impl Sampler {
         thread.looked_ns = now_ns;
         let (watched, now, last) = (thread.watched, thread.timeline.now, thread.last_stack);
         let Some(process) = processes.get_mut(&thread.pid) else { return };
-        if watched && now == Now::On {
-            // The interpreter's stack stands for the time since the last tick: the scale is set by the ledger.
-            let frames = process.python_stack(thread.python, shared, now_ns).filter(|f| !f.is_empty());
-            let stack = frames.map_or(last, |frames| recorder.stack(&frames));
-            thread.last_stack = stack;
-            let weight = options.tick_ns;
-            self.add(now_ns, at, stack, State::Running, weight);
-            return;
-        }
         let registers = if now == Now::Unknown { None } else { thread.registers };
         let stack_bytes = options.stack_bytes;
         let look = Look { shared, recorder, stack_bytes, now_ns };
@@ -301,15 +341,7 @@ impl Sampler {
                 let python = frames.map(|frames| recorder.stack(&frames));
                 let stack = python.or(stack).unwrap_or(last);
                 match now {
-                    Now::Off { preempted: true } => {
-                        thread.timeline.look(stack, State::Queued);
-                        // Where it was stopped it ran until then: on a busy machine the profiler itself takes the
-                        // CPU of the thread that it wants to see running.
-                        if python.is_some() {
-                            let weight = options.tick_ns;
-                            self.add(now_ns, at, stack, State::Running, weight);
-                        }
-                    }
+                    Now::Off { preempted: true } => thread.timeline.look(stack, State::Queued),
                     Now::Off { preempted: false } if watched => {
                         // It was woken and has no CPU yet.
                         let weight = options.tick_ns;

@@ -4,6 +4,7 @@
 use crate::node::{self, Inspector};
 use crate::perf::{Access, Events, Forbidden, Setting, wait_for};
 use crate::procfs;
+use crate::python;
 use crate::recorder::{NOT_SAMPLED, scale};
 use crate::sampler::{Sampler, Watch};
 use crate::stacks::{Builder, Quality, Stacks};
@@ -38,12 +39,14 @@ pub struct Options {
     pub stack_bytes: u32,
     /// Read Python's own stacks.
     pub python: bool,
+    /// Use the kernel's perf events. Without, as where they are forbidden, threads are looked at.
+    pub perf: bool,
 }
 
 impl Default for Options {
     /// 99 samples a second of CPU time, 49 looks a second, 16 KiB of stack.
     fn default() -> Self {
-        Self { period_ns: 10_101_010, tick_ns: 20_408_163, stack_bytes: 16 << 10, python: true }
+        Self { period_ns: 10_101_010, tick_ns: 20_408_163, stack_bytes: 16 << 10, python: true, perf: true }
     }
 }
 
@@ -114,7 +117,8 @@ impl Session {
         pids.sort_unstable();
         pids.dedup();
         let title = roots.first().map(|pid| title(*pid)).unwrap_or_default();
-        let (mut events, gaps) = open(options, false);
+        let python = options.python && pids.iter().any(|pid| python::is_mapped(*pid));
+        let (mut events, gaps) = open(options, false, python);
         let began_ns = monotonic_ns();
         let mut sampler = Sampler::new(options, began_ns, gaps);
         for pid in &pids {
@@ -132,7 +136,7 @@ impl Session {
     /// that the calling thread starts is the one. `title` names it.
     #[must_use]
     pub fn prepare(title: &str, options: Options) -> Prepared {
-        let (mut events, mut gaps) = open(options, true);
+        let (mut events, mut gaps) = open(options, true, options.python);
         let opened = events.as_mut().map(|events| events.add(0));
         if let Some(Err(error)) = opened {
             gaps.push(forbidden(&Forbidden::Denied(error)));
@@ -382,8 +386,17 @@ fn too_many_threads() -> Gap {
     )
 }
 
-fn open(options: Options, on_exec: bool) -> (Option<Events>, Vec<Gap>) {
-    let setting = Setting { period_ns: options.period_ns, stack_bytes: options.stack_bytes & !7, on_exec };
+fn open(options: Options, on_exec: bool, wake_at_samples: bool) -> (Option<Events>, Vec<Gap>) {
+    if !options.perf {
+        let gap = Gap::new("profile", "no on-CPU stacks: perf was not wanted", "profile with perf events");
+        return (None, vec![gap]);
+    }
+    let setting = Setting {
+        period_ns: options.period_ns,
+        stack_bytes: options.stack_bytes & !7,
+        wake_at_samples,
+        on_exec,
+    };
     match Events::probe(setting, procfs::online_cpus()) {
         Ok(events) => {
             let gaps = if events.access() == Access::UserOnly { vec![no_kernel()] } else { Vec::new() };

@@ -205,6 +205,27 @@ fn the_ledger_is_the_kernels_count() {
 }
 
 #[test]
+fn without_perf_the_ledger_and_the_waits_remain() {
+    let without = Options { perf: false, ..Options::default() };
+    let profile = |program: &Program| {
+        let session = Session::attach(Target::Process(program.0.id()), without).expect("it may be looked at");
+        run(session, Duration::from_millis(1500))
+    };
+    let hot = profile(&target(&["hot"]));
+    adds_up(&hot);
+    assert!(
+        hot.ledger().running_ns > 0 && hot.gaps.iter().any(|gap| gap.reason.contains("no on-CPU stacks"))
+    );
+    let sleeping = profile(&target(&["sleep"]));
+    adds_up(&sleeping);
+    assert!(
+        total(&summarize(&sleeping), "sleep_for_long", State::Blocked) > 1_000_000_000,
+        "{}",
+        folded(&sleeping)
+    );
+}
+
+#[test]
 fn what_is_not_there_is_an_error_that_says_so() {
     let nobody = Session::attach(Target::Process(u32::MAX / 2), Options::default()).err().unwrap();
     assert!(nobody.to_string().contains("no process"), "{nobody}");

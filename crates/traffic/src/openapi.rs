@@ -21,7 +21,8 @@ const MAX_LIST: usize = 100;
 /// # Errors
 /// It is none, or describes no operation.
 pub fn openapi(document: &Value, name: &str, options: &Options) -> Result<Plan> {
-    let version = document["openapi"].as_str().or_else(|| document["swagger"].as_str());
+    // Without quotes a version such as 3.0 is a number.
+    let version = [&document["openapi"], &document["swagger"]].into_iter().find(|version| !version.is_null());
     ensure!(
         version.is_some() && document["paths"].is_object(),
         "no `openapi` and `paths`: this is no OpenAPI description"

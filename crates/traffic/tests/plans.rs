@@ -249,7 +249,7 @@ fn a_har_file_keeps_bodies_and_loses_secrets() {
 }
 
 const OPENAPI: &str = r#"
-openapi: 3.0.3
+openapi: 3.0
 info: { title: Shop, version: '1' }
 servers: [{ url: 'https://{region}.shop.example/v1', variables: { region: { default: eu } } }]
 components:

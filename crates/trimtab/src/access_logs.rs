@@ -155,3 +155,56 @@ fn figures(of: &EndpointSummary, seconds: f64) -> EndpointFigures {
         ..EndpointFigures::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 300 seconds of one endpoint that takes 400 ms and fails once in ten.
+    fn diagnosed(timed: bool) -> Diagnosis {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("access.log");
+        let mut log = String::new();
+        for second in 0..300 {
+            let status = if second % 10 == 0 { 503 } else { 200 };
+            let time = if timed { " 0.400" } else { "" };
+            log.push_str(&format!(
+                "10.0.0.7 - - [22/Nov/2026:21:{:02}:{:02} +0000] \"GET /orders/{second} HTTP/1.1\" {status} 5 \"-\" \"x\"{time}\n",
+                second / 60,
+                second % 60
+            ));
+        }
+        std::fs::write(&path, log).expect("written");
+        let options = Options::default();
+        assert!(is_log(&path, &options));
+        let logs = read(&[path], &options).expect("a log");
+        let goals = ["errors(*) < 1 %", "rate(GET /orders/{id}) > 0.5/s", "p95(GET /orders/{id}) < 300 ms"];
+        let goals: Vec<Goal> = goals.iter().map(|goal| goal.parse().expect("a goal")).collect();
+        let judged = localize::Options { goals: goals.clone(), ..localize::Options::default() };
+        let mut diagnosis = localize::localize(&logs.recording, &judged);
+        logs.settle(&mut diagnosis, &goals, false);
+        diagnosis
+    }
+
+    fn met(diagnosis: &Diagnosis) -> Vec<Option<bool>> {
+        diagnosis.goals.iter().map(|goal| goal.met).collect()
+    }
+
+    #[test]
+    fn a_log_with_times_is_judged_and_claims_nothing_about_the_inside() {
+        let diagnosis = diagnosed(true);
+        assert_eq!(met(&diagnosis), [Some(false), Some(true), Some(false)]);
+        assert!(diagnosis.findings.iter().all(|finding| finding.rule != "cpu_self_time"));
+        assert!(diagnosis.rules_not_run.iter().any(|rule| rule.rule == "cpu_self_time"));
+    }
+
+    #[test]
+    fn a_log_without_times_is_judged_by_rates_and_errors() {
+        let diagnosis = diagnosed(false);
+        assert_eq!(met(&diagnosis), [Some(false), Some(true), None]);
+        let [endpoint] = diagnosis.recording.endpoints.as_slice() else { panic!("one endpoint") };
+        assert_eq!((endpoint.endpoint.as_str(), endpoint.requests), ("GET /orders/{id}", 300));
+        assert!((endpoint.error_share - 0.1).abs() < 1e-9 && endpoint.p95_ms.is_nan());
+        assert!(diagnosis.gaps.iter().any(|gap| gap.reason.contains("no response time")));
+    }
+}

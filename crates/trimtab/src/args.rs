@@ -1,6 +1,7 @@
 //! What was typed, as typed. Meaning is given in `settings`; nothing here reads a file.
 
 use crate::access_logs::LogFlags;
+use crate::commands::load_script::ScriptFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -329,8 +330,6 @@ pub struct LoadRunArgs {
     pub segment: Option<String>,
     #[command(flatten)]
     pub output: LoadOutputArgs,
-    #[command(flatten)]
-    pub script: ScriptFlags,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{connect, postgres, run};
+use support::{connect, free_port, postgres, run};
 
 const TABLES: &str = "
 CREATE EXTENSION pg_stat_statements;
@@ -50,8 +50,10 @@ async fn a_server_alone_is_ranked_and_advised() {
 #[test]
 fn a_server_that_is_not_there_is_an_error_without_the_password() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = run(folder.path(), &["database", "postgresql://me:hunter2@127.0.0.1:1/shop"]);
+    let port = free_port();
+    let ran = run(folder.path(), &["database", &format!("postgresql://me:hunter2@127.0.0.1:{port}/shop")]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(ran.err.contains("could not connect to postgresql://127.0.0.1:1/shop"), "{}", ran.err);
+    let told = format!("could not connect to postgresql://127.0.0.1:{port}/shop");
+    assert!(ran.err.contains(&told), "{}", ran.err);
     assert!(!ran.err.contains("hunter2"), "{}", ran.err);
 }

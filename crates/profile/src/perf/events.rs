@@ -45,6 +45,8 @@ pub(crate) enum Access {
 pub(crate) struct Setting {
     pub(crate) period_ns: u64,
     pub(crate) stack_bytes: u32,
+    /// Wake [`Events::wait`] at each sample on CPU, so that what runs can still be found where it was.
+    pub(crate) wake_at_samples: bool,
     /// Start with the next program that the calling thread starts, instead of at once.
     pub(crate) on_exec: bool,
 }
@@ -180,12 +182,16 @@ fn attributes(setting: Setting, access: Access, config: u64) -> Attributes {
     let mut flags = FLAG_DISABLED
         | FLAG_INHERIT
         | FLAG_NO_HYPERVISOR
-        | FLAG_WATERMARK
         | FLAG_SAMPLE_ID_ALL
         | FLAG_NO_USER_CHAIN
         | FLAG_USE_CLOCK;
     if clock {
         flags |= FLAGS_SIDE_BAND;
+    }
+    // Without the flag, `wakeup` is a number of samples; the ring wakes at half its size in any case.
+    let wake_at_samples = clock && setting.wake_at_samples;
+    if !wake_at_samples {
+        flags |= FLAG_WATERMARK;
     }
     if access == Access::UserOnly {
         flags |= FLAG_NO_KERNEL;
@@ -200,7 +206,7 @@ fn attributes(setting: Setting, access: Access, config: u64) -> Attributes {
         sample_period: if clock { setting.period_ns } else { 1 },
         sample_type: SAMPLE_TYPE,
         flags,
-        wakeup: u32::try_from(RING_BYTES[0] / 2).unwrap_or(0),
+        wakeup: if wake_at_samples { 1 } else { u32::try_from(RING_BYTES[0] / 2).unwrap_or(0) },
         sample_regs_user: REGISTERS,
         sample_stack_user: if clock { setting.stack_bytes } else { 0 },
         clock_id: CLOCK,

@@ -6,6 +6,7 @@ mod lines;
 
 use crate::elf::{u32_at, u64_at};
 use crate::names::{Name, Names};
+use crate::procfs;
 use crate::recorder::Raw;
 use crate::stacks::{FrameKind, MAX_DEPTH};
 use crate::sys;
@@ -56,12 +57,18 @@ pub(crate) struct Reader {
 /// Why the Python of a process cannot be read.
 pub(crate) struct Unreadable(pub(crate) String);
 
+/// Whether a process has a Python interpreter mapped, by the names of its files.
+pub(crate) fn is_mapped(pid: u32) -> bool {
+    procfs::maps(pid).unwrap_or_default().iter().any(|map| is_python(&map.path))
+}
+
+fn is_python(path: &str) -> bool {
+    let name = Path::new(path).file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    name.starts_with("libpython3.") || name.starts_with("python")
+}
+
 /// Finds the interpreter in a process: `None` where there is none.
 pub(crate) fn find(pid: u32, space: &Space, files: &CodeFiles) -> Option<Result<Reader, Unreadable>> {
-    let is_python = |path: &str| {
-        let name = Path::new(path).file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        name.starts_with("libpython3.") || name.starts_with("python")
-    };
     // The program links to the library or holds it: whichever has the symbol.
     let candidates = [
         space.find(files, |path| is_python(path) && path.contains("libpython")),
@@ -134,8 +141,18 @@ impl Reader {
 
     /// The threads of all interpreters. Also learns where the global locks are.
     pub(crate) fn threads(&mut self, own_tid: u32) -> Vec<PythonThread> {
+        let states = self.states();
+        if self.layout.thread_native_id.is_none() && self.tid_at.is_none() {
+            // The main thread's number is that of the process: where it stands, the others' stand too.
+            self.tid_at = states.iter().find_map(|state| self.place_of(*state, own_tid));
+        }
+        let thread = |state: &u64| Some(PythonThread { inner_tid: self.native_id(*state)?, state: *state });
+        states.iter().filter_map(thread).collect()
+    }
+
+    fn states(&mut self) -> Vec<u64> {
         let layout = self.layout;
-        let mut threads = Vec::new();
+        let mut states = Vec::new();
         self.gils.clear();
         let mut interpreter = self.word(self.runtime + layout.runtime_interpreters).unwrap_or(0);
         for _ in 0..MAX_INTERPRETERS {
@@ -147,30 +164,29 @@ impl Reader {
                 Gil::BehindInterpreter(at) => self.word(interpreter.wrapping_add(at)),
             });
             let mut state = self.word(interpreter.wrapping_add(layout.interpreter_threads)).unwrap_or(0);
-            while state != 0 && threads.len() < MAX_THREADS {
-                threads.extend(
-                    self.native_id(state, own_tid).map(|inner_tid| PythonThread { inner_tid, state }),
-                );
+            while state != 0 && states.len() < MAX_THREADS {
+                states.push(state);
                 state = self.word(state.wrapping_add(layout.thread_next)).unwrap_or(0);
             }
             interpreter = self.word(interpreter.wrapping_add(layout.interpreter_next)).unwrap_or(0);
         }
-        threads
+        states
     }
 
-    fn native_id(&mut self, state: u64, own_tid: u32) -> Option<u32> {
+    fn native_id(&self, state: u64) -> Option<u32> {
         if let Some(at) = self.layout.thread_native_id {
             return u32::try_from(self.word(state.wrapping_add(at))?).ok();
         }
+        let pthread = self.word(state.wrapping_add(self.layout.thread_pthread))?;
+        u32_at(&self.bytes(pthread.wrapping_add(self.tid_at? as u64), 4)?, 0)
+    }
+
+    /// Where the `struct pthread` of a thread holds a number.
+    fn place_of(&self, state: u64, tid: u32) -> Option<usize> {
         const PTHREAD_BYTES: u64 = 1024;
         let pthread = self.word(state.wrapping_add(self.layout.thread_pthread))?;
-        if let Some(at) = self.tid_at {
-            return u32_at(&self.bytes(pthread.wrapping_add(at as u64), 4)?, 0);
-        }
-        // The main thread's number is that of the process: where it stands, the others' stand too.
         let bytes = self.bytes(pthread, PTHREAD_BYTES)?;
-        self.tid_at = (0..bytes.len()).step_by(4).find(|at| u32_at(&bytes, *at) == Some(own_tid));
-        self.tid_at.and_then(|at| u32_at(&bytes, at))
+        (0..bytes.len()).step_by(4).find(|at| u32_at(&bytes, *at) == Some(tid))
     }
 
     /// Whether a futex word belongs to a global lock.

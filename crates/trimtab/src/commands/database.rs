@@ -63,6 +63,9 @@ async fn look(setting: &Setting, args: &DatabaseArgs, database: &Database) -> Re
     let after = database.snapshot().await?;
     let (statements, more) = if seconds > 0.0 { Snapshot::delta(&before, &after) } else { after.totals() };
     gaps.extend(more);
+    // As long as it was, also where it was ended early.
+    let length = before.taken().zip(after.taken()).map(|(from, to)| to.duration_since(from).as_secs_f64());
+    let window = length.filter(|_| seconds > 0.0);
     setting.output.progress("asking for plans");
     let options = PlanOptions { may_build: args.may_build, most: args.most };
     let (plans, more) = database.plans(&statements, &options).await;
@@ -75,7 +78,7 @@ async fn look(setting: &Setting, args: &DatabaseArgs, database: &Database) -> Re
     gaps.dedup();
     setting.output.clear_line();
     let url = database.shown_url().to_owned();
-    Ok(Seen { url, seconds: (seconds > 0.0).then_some(seconds), statements, plans, observations, gaps })
+    Ok(Seen { url, seconds: window, statements, plans, observations, gaps })
 }
 
 /// One index, and the statements that it serves.

@@ -152,7 +152,7 @@ fn of_document(path: &Path, name: &str, options: &Options) -> Result<Option<Plan
     };
     let made = if document["log"]["entries"].is_array() {
         traffic::har(&document, name, options)
-    } else if document["openapi"].is_string() || document["swagger"].is_string() {
+    } else if !document["openapi"].is_null() || !document["swagger"].is_null() {
         traffic::openapi(&document, name, options)
     } else if document["item"].is_array() && document["info"].is_object() {
         traffic::postman(&document, name, options)

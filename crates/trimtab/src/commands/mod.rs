@@ -8,6 +8,7 @@ mod load;
 mod load_find;
 mod load_merge;
 mod load_from;
+pub(crate) mod load_script;
 mod localize;
 mod localize_from;
 mod looping;
@@ -34,6 +35,8 @@ pub enum Answer {
     No,
     /// Could not answer.
     Unknown,
+    /// Another program's code: a script's run ends as k6's.
+    Exit(u8),
 }
 
 impl Answer {
@@ -42,6 +45,7 @@ impl Answer {
             Self::Yes => 0,
             Self::No => 1,
             Self::Unknown => 2,
+            Self::Exit(code) => code,
         }
     }
 
