@@ -109,6 +109,7 @@ pub fn predict(
         grade: if relief.is_model { fix.grade.max(Grade::C) } else { fix.grade },
         assumption,
         quantiles,
+        calibration: ((calibration - 1.0).abs() > 1e-9).then_some(calibration),
     })
 }
 

@@ -45,6 +45,9 @@ pub struct Prediction {
     /// What was assumed, in a sentence; never empty for grade C.
     pub assumption: String,
     pub quantiles: Vec<QuantilePrediction>,
+    /// What past errors multiplied the gain by; absent where they changed nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<f64>,
 }
 
 impl Prediction {

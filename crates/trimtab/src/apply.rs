@@ -63,6 +63,18 @@ impl Guard {
         Ok(())
     }
 
+    /// Takes charge of a change that somebody else put in force.
+    #[must_use]
+    pub fn in_force(mut self) -> Self {
+        self.in_force = true;
+        self
+    }
+
+    /// Leaves the change in force and noted: it is not settled.
+    pub fn leave(mut self) {
+        self.in_force = false;
+    }
+
     /// Leaves the change as it is.
     pub fn keep(mut self) {
         self.in_force = false;

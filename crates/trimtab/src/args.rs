@@ -202,9 +202,9 @@ pub struct VerifyArgs {
     /// Nothing has changed: say how often this set-up would cry wolf
     #[arg(long)]
     pub aa: bool,
-    /// Differences up to this share count as the same
-    #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
-    pub tolerance: f64,
+    /// Differences up to this share count as the same; without: as the settings say, else 0.05
+    #[arg(long, value_name = "SHARE")]
+    pub tolerance: Option<f64>,
     #[command(flatten)]
     pub load: LoadOverrides,
 }

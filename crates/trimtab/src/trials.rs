@@ -1,13 +1,13 @@
 //! Tries a change under load and has it judged: in turns with the old form where it can be switched while the service
 //! runs, else the old form from the last measurement against the new one.
 
-use crate::apply::Guard;
+use crate::apply::{Guard, Hands};
 use crate::session::Session;
 use crate::trial::{self, CELL_MS, Layout};
 use anyhow::Result;
 use load::LoadResult;
 use model::{
-    Change, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION, Trial, Validity,
+    Change, ChangeKind, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION, Trial, Validity,
     ValidityIssue, Verdict,
 };
 use std::time::{Duration, Instant};
@@ -60,7 +60,9 @@ pub async fn run(
     before: &Recording,
 ) -> Result<Tried> {
     let (mut trial, doubts) = if change.toggles_at_run_time() {
-        interleaved(session, guard, finding, change, before).await?
+        let aim =
+            Aim { prediction: finding.prediction.as_ref(), per_s: per_s(before, &finding.endpoint) };
+        interleaved(session, guard, &aim, change).await?
     } else {
         sequential(session, guard, finding, change, before).await?
     };
@@ -70,6 +72,29 @@ pub async fn run(
         verify::Options { tolerance: session.settings.verify.tolerance, aim, ..verify::Options::default() };
     let judgement = doubts.applied_to(verify::judge(&trial, &options));
     Ok(Tried { judgement, prediction: trial.prediction })
+}
+
+/// The same trial of nothing: both arms are the same service. What it says is noise.
+pub async fn of_nothing(session: &mut Session) -> Result<Trial> {
+    let nothing = || vec!["true".to_owned()];
+    let change = Change {
+        name: "nothing".to_owned(),
+        description: "nothing is changed".to_owned(),
+        kind: ChangeKind::Command { apply: nothing(), undo: nothing() },
+    };
+    let hands = Hands { service_url: String::new(), database_url: None };
+    let mut guard = Guard::new(hands, change.clone());
+    let (trial, _) = interleaved(session, &mut guard, &Aim::default(), &change).await?;
+    guard.revert().await?;
+    Ok(trial)
+}
+
+/// What a trial is laid out for.
+#[derive(Default)]
+struct Aim<'a> {
+    prediction: Option<&'a Prediction>,
+    /// Requests a second of the operation; 0: not known.
+    per_s: f64,
 }
 
 /// What speaks against a trial, beside its figures.
@@ -123,14 +148,13 @@ fn noise_of(validity: &Validity) -> Vec<String> {
 async fn interleaved(
     session: &Session,
     guard: &mut Guard,
-    finding: &Finding,
+    aim: &Aim<'_>,
     change: &Change,
-    before: &Recording,
 ) -> Result<(Trial, Doubts)> {
     let settings = &session.settings;
-    let slow_ms = finding.prediction.as_ref().map_or(50.0, |p| p.before_ms);
+    let slow_ms = aim.prediction.map_or(50.0, |p| p.before_ms);
     let slow = Duration::from_secs_f64(slow_ms / 1e3);
-    let layout = Layout::for_requests(settings.verify.duration, slow, per_s(before, &finding.endpoint));
+    let layout = Layout::for_requests(settings.verify.duration, slow, aim.per_s);
     let order = verify::schedule(layout.pairs as usize, settings.load.seed);
     let warm_up = settings.load.warm_up.min(layout.window);
     let total = warm_up + layout.total() + layout.settle;
@@ -150,7 +174,7 @@ async fn interleaved(
     });
     let trial = Trial {
         change: change.clone(),
-        prediction: finding.prediction.clone(),
+        prediction: aim.prediction.cloned(),
         design: Design::Interleaved,
         window_s: (layout.window - layout.settle - layout.tail).as_secs_f64(),
         operations: verify::pair_up(&result.cells, &result.operations, &windows),

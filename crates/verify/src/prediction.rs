@@ -80,6 +80,7 @@ mod tests {
             grade: Grade::B,
             assumption: String::new(),
             quantiles: Vec::new(),
+            calibration: None,
         };
         let (low, ratio, high) = measured;
         let outcome = RatioInterval {

@@ -41,6 +41,7 @@ fn predicted(after_ms: f64, low_ms: f64, high_ms: f64) -> Prediction {
         grade: Grade::B,
         assumption: String::new(),
         quantiles: Vec::new(),
+        calibration: None,
     }
 }
 

@@ -182,6 +182,7 @@ pub(crate) fn prediction(metric: &str, before_ms: f64, after_ms: f64, grade: Gra
         grade,
         assumption: "the batched query takes what the slowest of its parts took".to_owned(),
         quantiles: vec![quantile(0.5, before_ms / 2.0, after_ms / 2.0), quantile(0.95, before_ms, after_ms)],
+        calibration: None,
     }
 }
 
