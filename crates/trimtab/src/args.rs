@@ -76,6 +76,8 @@ pub enum Command {
     Database(DatabaseArgs),
     /// Load tests alone
     Load(LoadArgs),
+    /// A flame graph that adds up: of a running process, a command, or another profiler's file
+    Profile(ProfileArgs),
     /// Write the report of a recording as one HTML file
     Report(ReportArgs),
     /// The demo's service alone
@@ -330,6 +332,8 @@ pub struct LoadRunArgs {
     pub segment: Option<String>,
     #[command(flatten)]
     pub output: LoadOutputArgs,
+    #[command(flatten)]
+    pub script: ScriptFlags,
 }
 
 #[derive(Debug, Args)]
@@ -378,6 +382,51 @@ pub struct LoadFindArgs {
     /// Begin no window after so many seconds
     #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
     pub budget: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab profile 4711 --output flame.svg        a process, for ten seconds
+  trimtab profile :8080 --duration 60            whatever listens on a port
+  trimtab profile -o cpu.pb.gz -- ./server       a command, from its first instruction to its end
+  trimtab profile :3000 --node-inspector         JavaScript of a running node
+  trimtab profile old.pb.gz -o old.svg           another profiler's file: pprof, perf script, .cpuprofile, folded")]
+pub struct ProfileArgs {
+    /// A process number, :PORT, or a profile file
+    pub target: Option<String>,
+    /// Seconds to profile; without, ten for what runs already, to its end for a command
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Samples per second of CPU time of each thread
+    #[arg(long, default_value_t = 99.0, value_name = "PER_SECOND")]
+    pub rate: f64,
+    /// Write the profile: .svg, .folded, .pb.gz, .speedscope.json, .firefox.json; may be given several times
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Vec<PathBuf>,
+    /// What the written files hold, where their names do not say
+    #[arg(long, value_enum)]
+    pub kind: Option<ProfileKind>,
+    /// Functions to list
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Show Python as its interpreter's own functions
+    #[arg(long)]
+    pub no_python: bool,
+    /// Open the debug port of a running node: until the end every local user can run code in it
+    #[arg(long)]
+    pub node_inspector: bool,
+    /// Start this command and profile it with all that it starts
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileKind {
+    Svg,
+    Folded,
+    Pprof,
+    Speedscope,
+    Firefox,
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,8 @@ pub struct Running {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stdout {
     Discarded,
+    /// It stays that of Trimtab.
+    Inherited,
     /// Its first line is awaited and returned.
     FirstLine,
 }
@@ -50,7 +52,11 @@ impl Running {
             .args(arguments)
             .envs(environment.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .stdin(if wants_line { Stdio::piped() } else { Stdio::null() })
-            .stdout(if wants_line { Stdio::piped() } else { Stdio::null() })
+            .stdout(match stdout {
+                Stdout::Discarded => Stdio::null(),
+                Stdout::Inherited => Stdio::inherit(),
+                Stdout::FirstLine => Stdio::piped(),
+            })
             .stderr(if wants_line { Stdio::piped() } else { Stdio::inherit() })
             .process_group(0)
             .kill_on_drop(true)

@@ -192,6 +192,8 @@ pub struct Environment {
     pub no_color: bool,
     /// Width of the terminal, where the shell exports it.
     pub columns: Option<usize>,
+    /// What the user gives every Node program.
+    pub node_options: Option<String>,
 }
 
 impl Environment {
@@ -204,6 +206,7 @@ impl Environment {
             variables: Variables(std::env::vars_os().filter_map(text).collect()),
             no_color: std::env::var("NO_COLOR").is_ok_and(|v| !v.is_empty()),
             columns: std::env::var("COLUMNS").ok().and_then(|v| v.parse().ok()),
+            node_options: std::env::var("NODE_OPTIONS").ok(),
         }
     }
 }

@@ -6,13 +6,14 @@ mod demo;
 mod init;
 mod load;
 mod load_find;
-mod load_merge;
 mod load_from;
+mod load_merge;
 pub(crate) mod load_script;
 mod localize;
 mod localize_from;
 mod looping;
 mod measure;
+mod profile;
 mod report;
 mod verify;
 
@@ -127,6 +128,7 @@ pub fn run(cli: Cli) -> Result<Answer> {
         Command::Loop(args) => block_on(&context, looping::run(&context, &args)),
         Command::Database(args) => block_on(&context, database::run(&context, &args)),
         Command::Load(args) => block_on(&context, load::run(&context, &args)),
+        Command::Profile(args) => block_on(&context, profile::run(&context, &args)),
         Command::Report(args) => report::run(&context, &args),
         Command::InternalShop(args) => block_on_shop(&args.action),
     }
