@@ -1,3 +1,5 @@
+//! The regression against mixes whose truth is known.
+
 use super::{Regression, student_975};
 use crate::mix::{Mix, Window, varied};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_postgres::{Client, NoTls};
 
 const WINDOWS: usize = 20;
@@ -67,6 +67,11 @@ async fn serve(url: String, due: Arc<Mutex<mpsc::Receiver<usize>>>, begin: Insta
 }
 
 /// Sends requests of a mix that varies from window to window.
+/// The load's own schedule: windows and arrivals have their moments.
+async fn due_at(moment: Instant) {
+    interval_at(moment, WINDOW).tick().await;
+}
+
 async fn drive(due: mpsc::Sender<usize>, begin: Instant) {
     for (window, factors) in varied(RATES.len(), WINDOWS).iter().enumerate() {
         let mut arrivals: Vec<(Duration, usize)> = Vec::new();
@@ -76,7 +81,7 @@ async fn drive(due: mpsc::Sender<usize>, begin: Instant) {
         }
         arrivals.sort_unstable();
         for (at, operation) in arrivals {
-            sleep_until(begin + WINDOW * u32::try_from(window).unwrap() + at).await;
+            due_at(begin + WINDOW * u32::try_from(window).unwrap() + at).await;
             due.send(operation).await.unwrap();
         }
     }
@@ -110,7 +115,7 @@ async fn calls_of_each_endpoint_are_told_within_a_fifth() {
     let driver = tokio::spawn(drive(sender, begin));
     let (mut borders, mut windows) = (vec![0], Vec::new());
     for window in 1..=WINDOWS {
-        sleep_until(begin + WINDOW * u32::try_from(window).unwrap()).await;
+        due_at(begin + WINDOW * u32::try_from(window).unwrap()).await;
         let snapshot = database.snapshot().await.unwrap();
         let taken = snapshot.taken().unwrap().duration_since(begin.into_std());
         borders.push(u64::try_from(taken.as_nanos()).unwrap());

@@ -7,8 +7,8 @@ use crate::trial::{self, CELL_MS, Layout};
 use anyhow::Result;
 use load::LoadResult;
 use model::{
-    Change, ChangeKind, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION, Trial, Validity,
-    ValidityIssue, Verdict,
+    Change, ChangeKind, Design, Finding, Judgement, LatencyCell, Prediction, Recording, SCHEMA_VERSION,
+    Trial, Validity, ValidityIssue, Verdict,
 };
 use std::time::{Duration, Instant};
 use verify::{Arm, Metric, Window};
@@ -60,8 +60,7 @@ pub async fn run(
     before: &Recording,
 ) -> Result<Tried> {
     let (mut trial, doubts) = if change.toggles_at_run_time() {
-        let aim =
-            Aim { prediction: finding.prediction.as_ref(), per_s: per_s(before, &finding.endpoint) };
+        let aim = Aim { prediction: finding.prediction.as_ref(), per_s: per_s(before, &finding.endpoint) };
         interleaved(session, guard, &aim, change).await?
     } else {
         sequential(session, guard, finding, change, before).await?

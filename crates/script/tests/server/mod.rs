@@ -86,7 +86,9 @@ async fn answer(request: Request<Incoming>, counts: Counts) -> Result<Answer, In
             .body(Full::from("set"))
             .unwrap(),
         "delay" => {
-            tokio::time::sleep(Duration::from_millis(second.parse().unwrap_or(0))).await;
+            // The service's declared latency.
+            let due = tokio::time::Instant::now() + Duration::from_millis(second.parse().unwrap_or(0));
+            tokio::time::interval_at(due, Duration::from_secs(1)).tick().await;
             plain(200, "text/plain", "late")
         }
         "basic" if header("authorization") == "Basic YW5uOnNlY3JldA==" => plain(200, "text/plain", "in"),

@@ -1,6 +1,6 @@
 //! `trimtab load run`: a load test alone.
 
-use super::{Answer, Setting, load_find, load_merge};
+use super::{Answer, Setting, load_find, load_merge, load_script};
 use crate::args::{LoadArgs, LoadCommand, LoadOutputArgs, LoadRunArgs};
 use crate::session::Session;
 use crate::settings::Settings;
@@ -10,6 +10,9 @@ use std::path::Path;
 
 pub(super) async fn run(setting: &Setting, args: &LoadArgs) -> Result<Answer> {
     match &args.command {
+        LoadCommand::Run(args) if load_script::is_script(&args.file) => {
+            Box::pin(load_script::run(setting, args)).await
+        }
         LoadCommand::Run(args) => run_file(setting, args).await,
         LoadCommand::From(args) => super::load_from::run(setting, args),
         LoadCommand::Find(args) => Box::pin(load_find::run(setting, args)).await,

@@ -89,7 +89,7 @@ fn options(args: &ProfileArgs) -> Result<Options> {
     const NANOSECONDS: f64 = 1e9;
     const MAX_RATE: f64 = 10_000.0;
     let rate = args.rate;
-    ensure!(rate >= 1.0 && rate <= MAX_RATE, "--rate must be 1 to {MAX_RATE} samples a second, not {rate}");
+    ensure!((1.0..=MAX_RATE).contains(&rate), "--rate must be 1 to {MAX_RATE} samples a second, not {rate}");
     Ok(Options { period_ns: (NANOSECONDS / rate) as u64, python: !args.no_python, ..Options::default() })
 }
 

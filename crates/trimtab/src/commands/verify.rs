@@ -3,11 +3,11 @@
 use super::{Answer, Setting};
 use crate::apply::{Guard, Hands};
 use crate::args::VerifyArgs;
+use crate::clock;
 use crate::in_force::{self, InForce};
 use crate::session::{self, Session};
 use crate::settings::Settings;
 use crate::trials::{self, one_after_the_other, reasons_against};
-use crate::clock;
 use anyhow::{Context, Result, bail};
 use model::{Change, ChangeKind, Design, Finding, Judgement, Prediction, Recording, Step, Trial, Verdict};
 use serde_json::json;
@@ -26,7 +26,7 @@ pub(super) async fn run(setting: &Setting, args: &VerifyArgs) -> Result<Answer> 
             sequential(&before, &after, None, args.tolerance.unwrap_or(TOLERANCE))?
         }
         [] if args.aa => return nothing_changed(setting, args).await,
-        [] => measured(setting, args).await?,
+        [] => Box::pin(measured(setting, args)).await?,
         _ => bail!("give two recordings, the older first, or none"),
     };
     show(setting, &judgement)?;
@@ -52,12 +52,13 @@ async fn open(setting: &Setting, args: &VerifyArgs) -> Result<Session> {
 async fn nothing_changed(setting: &Setting, args: &VerifyArgs) -> Result<Answer> {
     let mut session = open(setting, args).await?;
     let trial = trials::of_nothing(&mut session).await?;
-    let options = verify::Options { tolerance: session.settings.verify.tolerance, ..verify::Options::default() };
+    let options =
+        verify::Options { tolerance: session.settings.verify.tolerance, ..verify::Options::default() };
     let judgement = verify::judge(&trial, &options);
     let noise = verify::noise(&trial, &options, session.settings.load.seed);
-    let summary = noise.as_ref().map_or("too few requests to tell this machine's noise; measure for longer", |n| {
-        n.summary.as_str()
-    });
+    let summary = noise
+        .as_ref()
+        .map_or("too few requests to tell this machine's noise; measure for longer", |n| n.summary.as_str());
     if setting.output.json() {
         let mut told: serde_json::Value = serde_json::from_str(&report::judgement_json(&judgement))?;
         told["noise"] = json!(summary);
