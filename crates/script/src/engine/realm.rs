@@ -130,8 +130,7 @@ impl Realm {
 
     pub(super) fn enter(&self, user: &User, floor: usize) {
         set_stack_floor(self.engine.raw.get(), floor);
-        let slice = Instant::now() + user.test.setup.slice_limit;
-        self.engine.deadline.set(Some(user.kill_at.get().map_or(slice, |kill| slice.min(kill))));
+        self.engine.deadline.set(Some(Instant::now() + user.test.setup.slice_limit));
     }
 
     pub(super) fn leave(&self) {

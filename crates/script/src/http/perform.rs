@@ -68,7 +68,8 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
                 step: Step::Receive,
             });
         }
-        let answered = if response.status == 401 && !challenged { answer(user, &call, &response) } else { None };
+        let answered =
+            if response.status == 401 && !challenged { answer(user, &call, &response) } else { None };
         record(user, &call, &response, error_code, answered.is_some());
         if let Some(value) = answered {
             challenged = true;

@@ -79,6 +79,12 @@ pub(crate) fn prototype<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
         "request" => request,
     );
     function(ctx, &object, "json", json)?;
+    for name in ["html", "submitForm", "clickLink"] {
+        let refuse = move |ctx: Ctx<'js>| {
+            Err::<(), _>(throw(&ctx, &format!("response.{name} is not supported, as k6/html is not")))
+        };
+        function(ctx, &object, name, refuse)?;
+    }
     Ok(object)
 }
 
