@@ -11,8 +11,8 @@ use crate::tidy::source::{Source, list};
 
 /// The product, whose release build is measured.
 const PROGRAM: &str = "trimtab";
-/// Packages in Cargo.lock stay below this.
-const LOCK_PACKAGES_LIMIT: usize = 320;
+/// Packages in Cargo.lock stay below this. The loop alone took 300; k6 scripts with TypeScript and the profiler the rest.
+const LOCK_PACKAGES_LIMIT: usize = 380;
 /// CPU-seconds of a cold release build of the product should stay below this.
 const COLD_BUILD_LIMIT_S: u64 = 720;
 /// Linux counts CPU time for user space in hundredths of a second (USER_HZ) on every platform we build for.
