@@ -2,7 +2,7 @@ import { SharedArray } from 'k6/data';
 import { check } from 'k6';
 import papaparse from 'https://jslib.k6.io/papaparse/5.1.1/index.js';
 
-const users = new SharedArray('users', () => papaparse.parse(open('./users.csv'), { header: true }).data);
+const users = new SharedArray('users', () => papaparse.parse(open('./users.csv'), { header: true, skipEmptyLines: true }).data);
 const raw = open('users.csv', 'b');
 
 export const options = { vus: 2, iterations: 4 };
