@@ -491,6 +491,14 @@ impl Nursery<'_> {
                 self.forest.ingest.realigned += 1;
             }
         }
+        let over = c.end - p.end;
+        if over > 0 && over <= self.clock_step(&p, &c) {
+            // Its start was cut to the clock's step, and so was its parent's: it ended in time.
+            c.start -= over;
+            c.end -= over;
+            shift -= over;
+            self.forest.ingest.clamped += 1;
+        }
         let late = c.start >= p.end && c.end > p.end;
         let early = c.end <= p.start && c.start < p.start;
         let tail = !remote && c.end - p.end > self.tolerance(&p);
@@ -506,6 +514,13 @@ impl Nursery<'_> {
         shift
     }
 
+    /// How far two starts may be wrong against each other: a clock that only tells whole milliseconds (as JavaScript's
+    /// does, while durations are exact) cuts each by up to one.
+    fn clock_step(&self, parent: &Local, child: &Local) -> i64 {
+        let whole = |span: &Local| self.table.starts_ns[span.row as usize].is_multiple_of(COARSE_STEP_NS);
+        if whole(parent) && whole(child) { COARSE_STEP_NS as i64 } else { 0 }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "a share of a duration")]
     fn tolerance(&self, parent: &Local) -> i64 {
         let share = (parent.end - parent.start) as f64 * self.thresholds.overlap_share;
@@ -513,6 +528,8 @@ impl Nursery<'_> {
     }
 }
 
+/// A clock that tells no finer.
+const COARSE_STEP_NS: u64 = 1_000_000;
 /// Of spans with one id, so many are told apart.
 const MAX_SHARED_ID: usize = 32;
 /// Of siblings that overlap, so many are remembered, the newest.

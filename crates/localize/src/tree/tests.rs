@@ -180,13 +180,34 @@ fn work_that_goes_on_after_its_parent_is_detached() {
     check_trees(
         &spans,
         &expect![[r#"
-        api server POST /orders 0..50
-          api db INSERT 10..50
-          api internal send mail 40..400 detached
-            api http POST mail/send 45..390 detached
-          api internal late 60..70 detached
-        mended: clamped: 1, detached: 2
-    "#]],
+            api server POST /orders 0..50
+              api db INSERT 9.8..50
+              api internal send mail 40..400 detached
+                api http POST mail/send 45..390 detached
+              api internal late 60..70 detached
+            mended: clamped: 1, detached: 2
+        "#]],
+    );
+}
+
+#[test]
+fn a_clock_of_whole_milliseconds_detaches_nothing() {
+    // As a Node service tells it: starts cut to milliseconds, durations exact.
+    let spans = draw(
+        r#"
+        api server "GET /orders" 0..18.4
+          api internal "request handler" 1..19.1
+            api db "SELECT" 2..18.9
+        "#,
+    );
+    check_trees(
+        &spans,
+        &expect![[r#"
+            api server GET /orders 0..18.4
+              api internal request handler 0.3..18.4
+                api db SELECT 1.3..18.2
+            mended: clamped: 1
+        "#]],
     );
 }
 

@@ -37,11 +37,15 @@ pub(super) async fn run(setting: &Setting, args: &VerifyArgs) -> Result<Answer> 
     })
 }
 
-async fn open(setting: &Setting, args: &VerifyArgs) -> Result<Session> {
+fn settings(setting: &Setting, args: &VerifyArgs) -> Result<Settings> {
     let mut settings = setting.settings(&args.load)?;
     if let Some(tolerance) = args.tolerance {
         settings.verify.tolerance = tolerance;
     }
+    Ok(settings)
+}
+
+async fn open(setting: &Setting, settings: Settings) -> Result<Session> {
     let receiver = session::open_receiver(&settings).await?;
     let session = Session::open(settings, receiver, setting.output, setting.shutdown.clone()).await?;
     session.check_target().await?;
@@ -50,7 +54,7 @@ async fn open(setting: &Setting, args: &VerifyArgs) -> Result<Session> {
 
 /// Both arms are the service as it is: whatever differs is noise. A false alarm is a no.
 async fn nothing_changed(setting: &Setting, args: &VerifyArgs) -> Result<Answer> {
-    let mut session = open(setting, args).await?;
+    let mut session = open(setting, settings(setting, args)?).await?;
     let trial = trials::of_nothing(&mut session).await?;
     let options =
         verify::Options { tolerance: session.settings.verify.tolerance, ..verify::Options::default() };
@@ -73,6 +77,7 @@ async fn nothing_changed(setting: &Setting, args: &VerifyArgs) -> Result<Answer>
 
 /// The change in force where there is one, else the last recording, against a measurement that is made now.
 async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<Judgement> {
+    let settings = settings(setting, args)?;
     let journal = setting.journal();
     let noted = in_force::list(journal.folder())?.pop();
     let before = match noted.as_ref().and_then(|noted| noted.recording_before.as_ref()) {
@@ -82,7 +87,7 @@ async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<Judgement> {
             .context("no recording to compare with; `trimtab measure` before the change makes one")?,
     };
     let before = super::read_recording(&before)?;
-    let mut session = open(setting, args).await?;
+    let mut session = open(setting, settings).await?;
     if let Some(noted) = noted
         && let Some(finding) = noted.finding.clone()
     {
