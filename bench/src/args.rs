@@ -52,13 +52,13 @@ pub(crate) struct PredictionsArgs {
     #[arg(long, value_name = "TEXT")]
     pub only: Vec<String>,
     /// Seconds of the measurement that predictions are made from
-    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
     pub measure: f64,
     /// Seconds of the trial of each change
-    #[arg(long, default_value_t = 130.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 65.0, value_name = "SECONDS")]
     pub trial: f64,
-    /// The demo's load, but every operation at least so often: a p95 takes a hundred requests of each arm
-    #[arg(long, default_value_t = 2.0, value_name = "PER_SECOND")]
+    /// The demo's load, but what a change is about at least so often: a p95 takes a hundred requests of each arm
+    #[arg(long, default_value_t = 6.0, value_name = "PER_SECOND")]
     pub at_least: f64,
     /// Seed of the load's chance
     #[arg(long, default_value_t = 1, value_name = "N")]

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &PredictionsArgs, json: bool) -> Result<Figures> {
 
 /// One row for each change, and in the good form the findings that should not be there any more.
 async fn compare(shop: &mut Shop, args: &PredictionsArgs) -> Result<(Vec<Row>, Vec<Finding>)> {
-    let (recording, diagnosis) = shop.look("measuring the naive form").await?;
+    let (_, diagnosis) = shop.look("measuring the naive form").await?;
     let all = cases(&diagnosis, &shop.session.settings.controls);
     let wanted: Vec<&Case> = all.iter().filter(|case| is_wanted(args, &case.change)).collect();
     if wanted.is_empty() {
@@ -47,18 +47,24 @@ async fn compare(shop: &mut Shop, args: &PredictionsArgs) -> Result<(Vec<Row>, V
         left = diagnosis.findings;
         for case in wanted {
             shop.hands.undo(&case.change).await?;
-            let what = format!("measuring without {}", case.change.name);
-            let (recording, diagnosis) = shop.look(&what).await?;
-            let case = Case { finding: mended(&diagnosis, case), ..case.clone() };
-            rows.push(compare_one(shop, &case, &recording).await?);
+            rows.push(look_and_compare(shop, args, case).await?);
             shop.hands.apply(&case.change).await?;
         }
     } else {
         for case in wanted {
-            rows.push(compare_one(shop, case, &recording).await?);
+            rows.push(look_and_compare(shop, args, case).await?);
         }
     }
     Ok((rows, left))
+}
+
+/// Measures and predicts under a load that sees enough of the case's endpoints, then tries it.
+async fn look_and_compare(shop: &mut Shop, args: &PredictionsArgs, case: &Case) -> Result<Row> {
+    shop.aim_at(case);
+    let what = format!("measuring before {}", case.change.name);
+    let (recording, diagnosis) = shop.look_for(&case.change, args, &what).await?;
+    let case = Case { finding: mended(shop, &diagnosis, case), ..case.clone() };
+    compare_one(shop, &case, &recording).await
 }
 
 fn names(cases: &[Case]) -> String {
@@ -87,20 +93,20 @@ fn cases(diagnosis: &Diagnosis, controls: &[control::Control]) -> Vec<Case> {
     }
     let extra = shop::extra_controls();
     for control in controls.iter().chain(&extra) {
-        let case = Case::switch(control);
-        cases.push(Case { finding: mended(diagnosis, &case), ..case });
+        cases.push(Case::switch(control));
     }
     cases
 }
 
-/// The best finding that the change mends, in the order in which the loop would take them.
-fn mended(diagnosis: &Diagnosis, case: &Case) -> Option<Finding> {
+/// The best finding that the change mends, in the order in which the loop would take them, of an endpoint that the trial
+/// sees enough of.
+fn mended(shop: &Shop, diagnosis: &Diagnosis, case: &Case) -> Option<Finding> {
     let mends = |finding: &&Finding| match &case.control {
         Some(control) => control.mends(finding),
         None => control::change_for(finding, &[], true, &[])
             .is_some_and(|change| shop::indexed_table(&change) == shop::indexed_table(&case.change)),
     };
-    diagnosis.findings.iter().find(mends).cloned()
+    diagnosis.findings.iter().filter(mends).find(|f| shop.is_frequent(&f.endpoint)).cloned()
 }
 
 /// Tries one change with the program's own trial, and leaves everything as it was.

@@ -46,6 +46,15 @@ impl Case {
         Self { change: control.change(), control: Some(control.clone()), finding: None }
     }
 
+    /// What it is to mend; empty where that is everything.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        match (&self.control, &self.finding) {
+            (Some(control), _) => control.endpoints.clone(),
+            (None, Some(finding)) => vec![finding.endpoint.clone()],
+            (None, None) => vec![INDEXED_ENDPOINT.to_owned()],
+        }
+    }
+
     /// Stands for the finding that there is not: names the endpoint, so that its trial can be judged.
     pub(crate) fn nothing_found(&self) -> Finding {
         let endpoint = match &self.control {
@@ -123,14 +132,49 @@ pub(crate) fn extra_controls() -> Vec<Control> {
     }]
 }
 
-/// Raises the rate of every operation to `per_s`, the others stay as they are.
-fn give_at_least(settings: &mut Settings, per_s: f64) {
-    let operations = &mut settings.scenario.operations;
-    let sum: f64 = operations.iter().map(|operation| operation.weight).sum();
-    for operation in operations.iter_mut() {
-        operation.weight = (operation.weight / sum * settings.load.rate).max(per_s);
+/// Raises the rates of these operations to `per_s`, the others stay as they are.
+fn raised(load: &Load, operations: &[String], per_s: f64) -> Load {
+    let sum: f64 = load.weights.iter().map(|(_, weight)| weight).sum();
+    let is_meant = |name: &str| operations.iter().any(|wanted| wanted == name);
+    let weights: Vec<(String, f64)> = load
+        .weights
+        .iter()
+        .map(|(name, weight)| {
+            let own = weight / sum * load.rate;
+            (name.clone(), if is_meant(name) { own.max(per_s) } else { own })
+        })
+        .collect();
+    Load { rate: weights.iter().map(|(_, per_s)| per_s).sum(), weights }
+}
+
+/// The mix of operations: names with weights, and requests per second of all.
+#[derive(Clone, Debug)]
+struct Load {
+    rate: f64,
+    weights: Vec<(String, f64)>,
+}
+
+impl Load {
+    fn of(settings: &Settings) -> Self {
+        let operations = settings.scenario.operations.iter();
+        Self { rate: settings.load.rate, weights: operations.map(|o| (o.name.clone(), o.weight)).collect() }
     }
-    settings.load.rate = operations.iter().map(|operation| operation.weight).sum();
+
+    fn apply_to(&self, settings: &mut Settings) {
+        settings.load.rate = self.rate;
+        for (operation, (_, weight)) in settings.scenario.operations.iter_mut().zip(&self.weights) {
+            operation.weight = *weight;
+        }
+    }
+
+    /// Operations that come so often.
+    fn frequent(&self, per_s: f64) -> impl Iterator<Item = &str> {
+        let sum: f64 = self.weights.iter().map(|(_, weight)| weight).sum();
+        self.weights
+            .iter()
+            .filter(move |(_, weight)| weight / sum * self.rate >= per_s)
+            .map(|(name, _)| name.as_str())
+    }
 }
 
 /// A running shop under measurement.
@@ -140,6 +184,9 @@ pub(crate) struct Shop {
     pub output: Output,
     stage: Stage,
     journal: Journal,
+    /// As the demo has it.
+    usual: Load,
+    at_least_per_s: f64,
     _folder: tempfile::TempDir,
 }
 
@@ -158,7 +205,7 @@ impl Shop {
         let mut settings = demo::settings(&stage.url, &stage.database_url, args.seed)?;
         settings.load.duration = seconds(args.measure, "--measure")?;
         settings.verify.duration = seconds(args.trial, "--trial")?;
-        give_at_least(&mut settings, args.at_least);
+        let usual = Load::of(&settings);
         let hands = Hands { service_url: stage.url.clone(), database_url: Some(stage.database_url.clone()) };
         let mut session = Session::open(settings, Some(receiver), output, Shutdown::new()).await?;
         if let Some(pid) = stage.shop.pid() {
@@ -166,7 +213,16 @@ impl Shop {
         }
         session.watch("database", stage.postgres.pid());
         let journal = Journal::at(folder.path().to_path_buf());
-        Ok(Self { session, hands, output, stage, journal, _folder: folder })
+        Ok(Self {
+            session,
+            hands,
+            output,
+            stage,
+            journal,
+            usual,
+            at_least_per_s: args.at_least,
+            _folder: folder,
+        })
     }
 
     /// Measures and judges, small gains included.
@@ -180,6 +236,34 @@ impl Shop {
         options.thresholds.min_gain_share = 0.0;
         let diagnosis = localize::localize(&recording, &options);
         Ok((recording, diagnosis))
+    }
+
+    /// From now on the operations that a case is about come often enough for a p95, the others as in the demo.
+    pub(crate) fn aim_at(&mut self, case: &Case) {
+        raised(&self.usual, &case.endpoints(), self.at_least_per_s).apply_to(&mut self.session.settings);
+    }
+
+    /// Whether a trial sees enough requests of the operation.
+    pub(crate) fn is_frequent(&self, endpoint: &str) -> bool {
+        let half = self.at_least_per_s / 2.0;
+        Load::of(&self.session.settings).frequent(half).any(|name| name == endpoint)
+    }
+
+    /// Measures before one change is tried. What cannot be switched is compared with this very measurement, which then
+    /// is as long as the trial.
+    pub(crate) async fn look_for(
+        &mut self,
+        change: &Change,
+        args: &PredictionsArgs,
+        what: &str,
+    ) -> Result<(Recording, Diagnosis)> {
+        if change.toggles_at_run_time() {
+            return self.look(what).await;
+        }
+        self.session.settings.load.duration = seconds(args.trial, "--trial")?;
+        let looked = self.look(what).await;
+        self.session.settings.load.duration = seconds(args.measure, "--measure")?;
+        looked
     }
 
     /// The shop answers and its database is at rest with it: one request that needs both.
@@ -221,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rare_operations_are_raised_and_the_others_stay() {
+    fn the_operations_of_a_case_are_raised_and_the_others_stay() {
         let mut settings =
             demo::settings("http://127.0.0.1:1", "postgres://127.0.0.1/x", 1).expect("settings");
         let rates = |settings: &Settings| -> Vec<f64> {
@@ -229,10 +313,17 @@ mod tests {
             settings.scenario.operations.iter().map(|o| o.weight / sum * settings.load.rate).collect()
         };
         let before = rates(&settings);
-        give_at_least(&mut settings, 2.0);
-        for (before, after) in before.iter().zip(rates(&settings)) {
-            assert!((before.max(2.0) - after).abs() < 1e-9, "{before} {after}");
+        let usual = Load::of(&settings);
+        let wanted = ["GET /reports/sales".to_owned(), "POST /orders".to_owned()];
+        raised(&usual, &wanted, 3.0).apply_to(&mut settings);
+        let after = rates(&settings);
+        for (operation, (before, after)) in settings.scenario.operations.iter().zip(before.iter().zip(after))
+        {
+            let expected = if wanted.contains(&operation.name) { before.max(3.0) } else { *before };
+            assert!((expected - after).abs() < 1e-9, "{}: {before} {after}", operation.name);
         }
+        assert!(Load::of(&settings).frequent(2.9).any(|name| name == "GET /reports/sales"));
+        assert!(!usual.frequent(2.9).any(|name| name == "GET /reports/sales"));
     }
 
     #[test]

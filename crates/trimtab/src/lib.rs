@@ -10,6 +10,7 @@ pub mod commands;
 pub mod control;
 pub mod cycle;
 pub mod demo;
+pub mod files;
 pub mod in_force;
 pub mod journal;
 pub mod output;

@@ -2,8 +2,9 @@
 
 use super::{Answer, Setting};
 use crate::args::InitArgs;
+use crate::files;
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,12 +35,24 @@ pub(super) async fn run(setting: &Setting, args: &InitArgs) -> Result<Answer> {
     let operations = described(&args.url).await;
     let prometheus = answers_metrics(&args.url).await;
     let text = settings(&url, &operations, prometheus);
-    std::fs::write(path, text).with_context(|| format!("could not write {}", path.display()))?;
-    setting.output.say(&format!(
-        "{url} answers (first request {first_ms:.0} ms). Wrote {} with {} operations: edit goals and load, then run `trimtab measure`.",
-        path.display(),
-        operations.len().max(1)
-    ));
+    files::write_whole(path, text.as_bytes())?;
+    let count = operations.len().max(1);
+    setting.output.result(&if setting.output.json() {
+        json!({
+            "version": model::SCHEMA_VERSION,
+            "service": url,
+            "first_request_ms": first_ms,
+            "settings": path.display().to_string(),
+            "operations": count,
+            "prometheus": prometheus,
+        })
+        .to_string()
+    } else {
+        format!(
+            "{url} answers (first request {first_ms:.0} ms). Wrote {} with {count} operations: edit goals and load, then run `trimtab measure`.",
+            path.display()
+        )
+    });
     Ok(Answer::Yes)
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const GOALS: &str = "\"p95(GET /items) < 10 s\", \"errors(*) < 1 %\"";
 
 /// Waits for a fact of another process, which has no event of its own.
-async fn until(what: &str, mut fact: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut fact: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut poll = tokio::time::interval(Duration::from_millis(10));
     while !fact() {
@@ -22,7 +22,7 @@ async fn until(what: &str, mut fact: impl FnMut() -> bool) {
     }
 }
 
-fn send(signal: Signal, pid: u32) {
+pub(crate) fn send(signal: Signal, pid: u32) {
     kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 

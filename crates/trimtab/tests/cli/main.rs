@@ -5,7 +5,9 @@
 
 mod endings;
 mod inputs;
+mod looping;
 mod measuring;
 mod service;
+mod shelves;
 #[path = "../support/mod.rs"]
 mod support;
