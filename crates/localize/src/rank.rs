@@ -214,7 +214,9 @@ impl Ranker<'_> {
         let t = self.facts.thresholds;
         let gain = prediction.map_or(0.0, Prediction::gain_share);
         let guessed = prediction.is_some_and(|p| p.grade == Grade::C) && standing.is_well();
-        if guessed || prediction.is_some_and(|p| self.is_small(p)) {
+        // Whoever set a goal has said what is enough.
+        let enough = standing == Standing::Met;
+        if enough || guessed || prediction.is_some_and(|p| self.is_small(p)) {
             return candidate.severity.unwrap_or(Severity::Info);
         }
         let won = prediction.map_or(0.0, |p| standing.share_won(p));

@@ -69,9 +69,9 @@ pub enum Transform {
     Drop { of: ShapeId, gap_kept: f64 },
     /// The calls of a group become its first one, which takes so long; of the gaps before the others, this share stays.
     Merge { of: ShapeId, to: Cost, gap_kept: f64 },
-    /// Calls of these shapes below one parent start together with the first of them, each `dispatch_ns` after the
-    /// one before, and take `stretch` times as long.
-    Parallel { of: Vec<ShapeId>, dispatch_ns: f64, stretch: f64 },
+    /// Calls of these shapes below one parent run in lanes: the lanes start together with the first call of all, each
+    /// `dispatch_ns` after the one before; within a lane they follow each other. All take `stretch` times as long.
+    Parallel { lanes: Vec<Vec<ShapeId>>, dispatch_ns: f64, stretch: f64 },
     /// The calls' own time, what no child covers, becomes so long. On a call with its server below it: the edge.
     Own { of: ShapeId, to: Cost },
     /// Requests are taken up sooner, each by so many nanoseconds: time before the root span, which only its caller sees.
@@ -106,16 +106,26 @@ struct Edit {
     gap: f64,
     /// Factor on its own time.
     own: f64,
-    /// Starts so long after this sibling.
+    /// Starts so long after this sibling started ...
     beside: NodeId,
     after_ns: f64,
+    /// ... or when this sibling ends.
+    behind: NodeId,
     stretch: f64,
     /// The call is not made any more: nothing brings it back.
     gone: bool,
 }
 
-const KEEP: Edit =
-    Edit { leaf_ns: f64::NAN, gap: 1.0, own: 1.0, beside: NONE, after_ns: 0.0, stretch: 1.0, gone: false };
+const KEEP: Edit = Edit {
+    leaf_ns: f64::NAN,
+    gap: 1.0,
+    own: 1.0,
+    beside: NONE,
+    after_ns: 0.0,
+    behind: NONE,
+    stretch: 1.0,
+    gone: false,
+};
 
 /// Of the children seen so far that have ended: by shape, the latest end as recorded and as simulated.
 #[derive(Clone, Copy)]
@@ -182,27 +192,35 @@ impl<'a> Simulator<'a> {
                 }
             }
             Transform::Arrival { .. } => {}
-            Transform::Parallel { of, dispatch_ns, stretch } => {
-                let mut nodes: Vec<NodeId> = Vec::new();
-                for shape in of {
-                    for group in groups_of(shapes, *shape, tree) {
-                        nodes.extend(shapes.nodes(group));
-                    }
+            Transform::Parallel { lanes, dispatch_ns, stretch } => {
+                let mut calls: Vec<(NodeId, usize)> = Vec::new();
+                for (lane, shape) in (0..).zip(lanes).flat_map(|(at, lane)| lane.iter().map(move |s| (at, s)))
+                {
+                    let nodes = groups_of(shapes, *shape, tree).iter().flat_map(|group| shapes.nodes(group));
+                    calls.extend(nodes.map(|node| (*node, lane)));
                 }
-                self.side_by_side(&mut nodes, root, *dispatch_ns, *stretch);
+                self.side_by_side(&mut calls, root, *dispatch_ns, *stretch);
             }
         }
     }
 
-    fn side_by_side(&mut self, nodes: &mut [NodeId], root: NodeId, dispatch_ns: f64, stretch: f64) {
+    /// Calls with their lanes.
+    fn side_by_side(&mut self, calls: &mut [(NodeId, usize)], root: NodeId, dispatch_ns: f64, stretch: f64) {
         let forest = self.stage.forest;
-        nodes.sort_unstable_by_key(|n| (forest.node(*n).parent, forest.node(*n).start_ns, *n));
-        for siblings in nodes.chunk_by(|a, b| forest.node(*a).parent == forest.node(*b).parent) {
-            for (n, node) in siblings.iter().enumerate() {
+        calls.sort_unstable_by_key(|(n, _)| (forest.node(*n).parent, forest.node(*n).start_ns, *n));
+        for siblings in calls.chunk_by(|(a, _), (b, _)| forest.node(*a).parent == forest.node(*b).parent) {
+            // The last call of each lane so far.
+            let mut ends: Vec<(usize, NodeId)> = Vec::new();
+            for (node, lane) in siblings {
                 let edit = &mut self.edits[(node - root) as usize];
                 edit.stretch = stretch;
-                if n > 0 {
-                    (edit.beside, edit.after_ns) = (siblings[0], n as f64 * dispatch_ns);
+                if let Some((_, last)) = ends.iter_mut().find(|(known, _)| known == lane) {
+                    edit.behind = std::mem::replace(last, *node);
+                } else {
+                    if !ends.is_empty() {
+                        (edit.beside, edit.after_ns) = (siblings[0].0, ends.len() as f64 * dispatch_ns);
+                    }
+                    ends.push((*lane, *node));
                 }
             }
         }
@@ -290,7 +308,10 @@ impl<'a> Simulator<'a> {
             }
             let own_edit = self.edits[(child - root) as usize];
             let shape = shapes.of_node[child as usize];
-            let start = if own_edit.beside == NONE {
+            let start = if own_edit.behind != NONE {
+                let before = (own_edit.behind - root) as usize;
+                self.starts[before] + self.new_ns[before]
+            } else if own_edit.beside == NONE {
                 let (was, is) = anchor(&self.latest, shape, independent).unwrap_or((node.start_ns, 0.0));
                 is + (this.start_ns - was) as f64 * own_edit.gap * edit.own
             } else {

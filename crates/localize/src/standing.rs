@@ -94,6 +94,21 @@ mod tests {
     }
 
     #[test]
+    fn where_the_goal_is_met_a_sure_gain_is_information() {
+        let recording = drawn(
+            "repeat 20\napi server \"GET /a\" 0..100\n  api db \"SELECT * FROM items WHERE order_id = $1\" 5..12 x10 gap 1 db.query.parameter.0={n}",
+        );
+        let severity = |goals: &[&str]| {
+            let goals = goals.iter().map(|g| g.parse().expect("a goal")).collect();
+            let found = localize(&recording, &Options { goals, ..Options::default() }).findings;
+            found.iter().find(|f| f.rule == "n_plus_one").expect("a finding").severity
+        };
+        assert_eq!(severity(&["p95(GET /a) < 300 ms"]), Severity::Info);
+        assert_eq!(severity(&[]), Severity::Warning);
+        assert_eq!(severity(&["p95(GET /a) < 50 ms"]), Severity::Critical);
+    }
+
+    #[test]
     fn a_goal_that_another_endpoint_misses_makes_nothing_critical_here() {
         let recording = drawn(
             "repeat 20\napi server \"GET /slow\" 0..900\n  api db \"SELECT pg_sleep($1)\" 5..890\n\nrepeat 20\napi server \"GET /ok\" 0..10",

@@ -121,30 +121,35 @@ fn candidate(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Candidate {
 const CALM: f64 = 0.6;
 
 fn fix(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Fix {
-    let parallel = |of: Vec<ShapeId>, stretch: f64| {
-        vec![Transform::Parallel { of, dispatch_ns: facts.thresholds.dispatch_ms * 1e6, stretch }]
+    let parallel = |lanes: Vec<Vec<ShapeId>>, stretch: f64| {
+        vec![Transform::Parallel { lanes, dispatch_ns: facts.thresholds.dispatch_ms * 1e6, stretch }]
     };
     let count = side.calls.len() as f64;
     let busy = facts.saturation.cpu().filter(|u| *u >= CALM).map_or(0.0, |u| u.min(1.0));
     let stretch = 1.0 + busy * (count - 1.0) / count;
-    let mut point: Vec<ShapeId> = Vec::new();
-    let mut least: Vec<ShapeId> = Vec::new();
-    for id in &side.calls {
-        if !point.iter().any(|other| chain.on_one_connection(facts, *other, *id)) {
-            point.push(*id);
-        }
-        if !least.iter().any(|other| chain::callee(facts, *other) == chain::callee(facts, *id)) {
-            least.push(*id);
-        }
-    }
+    let point = lanes(&side.calls, |one, other| chain.on_one_connection(facts, one, other));
+    let least = lanes(&side.calls, |one, other| chain::callee(facts, one) == chain::callee(facts, other));
+    let most = lanes(&side.calls, |_, _| false);
     let stays = point.len() < side.calls.len();
     let more = if stays { "; statements on one connection stay one after another" } else { "" };
     Fix {
         point: parallel(point, stretch),
         least: if side.doubtful { Vec::new() } else { parallel(least, stretch) },
-        most: parallel(side.calls.clone(), 1.0),
+        most: parallel(most, 1.0),
         grade: if side.doubtful { Grade::C } else { Grade::B },
         assumption: format!("none of the calls needs another's result{more}"),
         load: LoadEffect::Added,
     }
+}
+
+/// The calls in lanes: one that has to wait for a call of a lane is put behind it.
+fn lanes(calls: &[ShapeId], waits: impl Fn(ShapeId, ShapeId) -> bool) -> Vec<Vec<ShapeId>> {
+    let mut lanes: Vec<Vec<ShapeId>> = Vec::new();
+    for id in calls {
+        match lanes.iter_mut().find(|lane| lane.iter().any(|other| waits(*other, *id))) {
+            Some(lane) => lane.push(*id),
+            None => lanes.push(vec![*id]),
+        }
+    }
+    lanes
 }

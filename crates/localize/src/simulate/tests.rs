@@ -63,11 +63,27 @@ fn what_is_deep_carries_through_and_own_time_is_scaled() {
 #[test]
 fn side_by_side_the_longest_counts() {
     let together = |find: &dyn Fn(&str) -> ShapeId| {
-        let of = vec![find("one"), find("two"), find("three")];
-        vec![Transform::Parallel { of, dispatch_ns: 1e6, stretch: 1.0 }]
+        let lanes = vec![vec![find("one")], vec![find("two")], vec![find("three")]];
+        vec![Transform::Parallel { lanes, dispatch_ns: 1e6, stretch: 1.0 }]
     };
     // All start at 10; the third, 30 ms long, 2 ms later.
     assert_eq!(root_ms(SERIAL, together), ms(10.0 + 2.0 + 30.0 + 10.0));
+}
+
+#[test]
+fn calls_of_one_lane_follow_each_other_beside_another_lane() {
+    let drawing = r#"
+        api server "GET /a" 0..100
+          api internal "one" 10..30
+          api internal "two" 30..40
+          api internal "three" 40..65
+    "#;
+    let lanes = |find: &dyn Fn(&str) -> ShapeId| {
+        let lanes = vec![vec![find("one"), find("two")], vec![find("three")]];
+        vec![Transform::Parallel { lanes, dispatch_ns: 1e6, stretch: 1.0 }]
+    };
+    // 10 ms before, 20 + 10 ms in one lane beside 1 + 25 in the other, 35 after.
+    assert_eq!(root_ms(drawing, lanes), ms(10.0 + 30.0 + 35.0));
 }
 
 #[test]
