@@ -9,6 +9,7 @@ mod goal;
 mod latency;
 pub mod metrics;
 mod recording;
+mod scaling;
 mod spans;
 pub mod sql;
 mod statement;
@@ -27,6 +28,10 @@ pub use latency::Histogram;
 pub use metrics::{MetricKind, MetricSeries, Point};
 pub use recording::{
     Environment, ErrorClass, Gap, LatencyCell, Recording, RequestSample, Run, Validity, ValidityIssue,
+};
+pub use scaling::{
+    Bounds, Ceiling, Curve, CurvePoint, CurveStatus, Estimate, GoalRate, Knee, Level, LevelGoal, LevelKind,
+    LevelState, LevelStop, LimitKind, Limiting, Replicas, ResourceUse, SCALING_VERSION, Scaling, StopKind,
 };
 pub use spans::{
     Attribute, PackedValue, ResourceId, SpanFields, SpanKind, SpanRef, SpanStatus, SpanTable, Value,

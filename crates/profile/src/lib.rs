@@ -25,6 +25,7 @@ mod unwind;
 mod wait;
 
 pub use ledger::{Ledger, State};
+pub use procfs::listening;
 pub use session::{Options, Prepared, Progress, Session, Target};
 pub use stacks::{
     Builder, Cell, Frame, FrameKind, MAX_CELLS, MAX_DEPTH, MAX_NODES, Node, Quality, Stacks, Thread,

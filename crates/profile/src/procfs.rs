@@ -217,7 +217,7 @@ fn sockets(pid: u32) -> Vec<u64> {
 }
 
 /// The processes that hold a socket which listens on `port`, ascending.
-pub(crate) fn listening(port: u16) -> Vec<u32> {
+pub fn listening(port: u16) -> Vec<u32> {
     let wanted: Vec<u64> =
         listeners("/proc/net").into_iter().filter(|(p, _)| *p == port).map(|(_, inode)| inode).collect();
     if wanted.is_empty() {

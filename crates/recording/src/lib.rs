@@ -14,11 +14,11 @@ mod spans_read;
 mod table;
 mod write;
 
-pub use read::{read, read_run, read_wanted};
+pub use read::{read, read_run, read_scaling, read_wanted};
 pub use reservoir::{Reservoir, RootFigures, Thinned};
 pub use sink::SpanSink;
 pub use spans_read::read_spans;
-pub use write::{Writer, write_findings};
+pub use write::{Writer, write_findings, write_scaling};
 
 /// Layout of the directory that this version writes, [`model::Run::format`]; newer ones are refused.
 pub const FORMAT: u32 = 1;

@@ -1,11 +1,11 @@
 //! Reading a recording. Only `run.json` can make it fail; whatever else is missing or broken becomes a gap that names
 //! the file and what is wrong with it, and the rest is read.
 
-use crate::write::{LATENCIES, METRICS, PLANS, REQUESTS, RUN, STATEMENTS};
+use crate::write::{LATENCIES, METRICS, PLANS, REQUESTS, RUN, SCALING, STATEMENTS};
 use crate::{FORMAT, disk, metrics, requests, spans_read, table};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
-use model::{Gap, Plan, Recording, Run};
+use model::{Gap, Plan, Recording, Run, SCALING_VERSION, Scaling};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,25 @@ pub fn read_wanted(folder: &Path, attributes: Option<&[&str]>) -> Result<Recordi
     }
     recording.run.gaps.extend(gaps);
     Ok(recording)
+}
+
+/// What stepped load showed, where the recording is of one.
+///
+/// # Errors
+/// `levels.json` is there and cannot be read, or a newer version wrote it.
+pub fn read_scaling(folder: &Path) -> Result<Option<Scaling>> {
+    let path = folder.join(SCALING);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let raw: serde_json::Value = json(&path)?;
+    let version = raw.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    ensure!(
+        version <= u64::from(SCALING_VERSION),
+        "{}: field `version` is {version}, this version reads up to {SCALING_VERSION}; use a newer trimtab",
+        path.display()
+    );
+    json(&path).map(Some)
 }
 
 /// `run.json` alone, or what stands for it in an unfinished recording.

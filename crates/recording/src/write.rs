@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::sink::SpanSink;
 use crate::{FORMAT, metrics, requests, spans_read};
 use anyhow::{Context, Result, ensure};
-use model::{Diagnosis, Recording, Run};
+use model::{Diagnosis, Recording, Run, Scaling};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ pub(crate) const REQUESTS: &str = "requests.parquet";
 pub(crate) const STATEMENTS: &str = "statements.json";
 pub(crate) const PLANS: &str = "plans";
 pub(crate) const FINDINGS: &str = "findings.json";
+pub(crate) const SCALING: &str = "levels.json";
 
 /// A recording's folder while it is written.
 pub struct Writer {
@@ -91,6 +92,14 @@ impl Writer {
 /// The folder cannot be written.
 pub fn write_findings(folder: &Path, diagnosis: &Diagnosis) -> Result<()> {
     Disk::real().put(&folder.join(FINDINGS), &json(diagnosis)?)
+}
+
+/// Puts what stepped load showed beside its recording.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write_scaling(folder: &Path, scaling: &Scaling) -> Result<()> {
+    Disk::real().put(&folder.join(SCALING), &json(scaling)?)
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {

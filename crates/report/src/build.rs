@@ -7,8 +7,8 @@ use crate::data::{
 };
 use crate::headline::Headline;
 use crate::number::{bytes, count, finite, plural, utc};
-use crate::{charts, findings, pick, steps, text, traces, waterfall};
-use model::{Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Step};
+use crate::{charts, findings, levels, pick, steps, text, traces, waterfall};
+use model::{Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Scaling, Step};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
@@ -41,6 +41,8 @@ pub struct Inputs<'a> {
     /// The measurement after the last change.
     pub after: Option<Measured<'a>>,
     pub steps: &'a [Step],
+    /// What stepped load showed, where the first measurement is of one.
+    pub scaling: Option<&'a Scaling>,
 }
 
 impl ReportData {
@@ -63,6 +65,7 @@ impl ReportData {
             headline: Headline::of_loop(before, after, inputs.steps),
             windows: windows(inputs),
             goals: goals(before, after),
+            levels: inputs.scaling.map(levels::shown),
             steps: newest(inputs.steps).iter().map(steps::view).collect(),
             steps_left_out: inputs.steps.len().saturating_sub(MAX_STEPS),
             findings: open.iter().take(MAX_FINDINGS).map(findings::view).collect(),
@@ -83,7 +86,7 @@ impl ReportData {
             environment: run.map(|r| environment(&r.environment)).unwrap_or_default(),
             missing: BTreeMap::new(),
             left_out: Vec::new(),
-            plain: plain(diagnosis, inputs.steps),
+            plain: plain(diagnosis, inputs),
         };
         data.missing = missing(&data, inputs);
         data.fit();
@@ -111,11 +114,12 @@ impl ReportData {
     }
 }
 
-fn plain(diagnosis: Option<&Diagnosis>, steps: &[Step]) -> String {
-    let shown = newest(steps);
+fn plain(diagnosis: Option<&Diagnosis>, inputs: &Inputs<'_>) -> String {
+    let shown = newest(inputs.steps);
     let table = if shown.is_empty() { String::new() } else { text::steps_table(shown, PLAIN_WIDTH) };
     let found = diagnosis.map(|d| text::diagnosis(d, PLAIN_WIDTH, text::Colour::Off)).unwrap_or_default();
-    format!("{table}\n{found}")
+    let levels = inputs.scaling.map(|s| text::scaling(s, PLAIN_WIDTH, text::Colour::Off)).unwrap_or_default();
+    format!("{levels}{table}\n{found}")
 }
 
 fn windows(inputs: &Inputs<'_>) -> Vec<Window> {

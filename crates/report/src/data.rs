@@ -16,6 +16,8 @@ pub struct ReportData {
     /// One or two: before, and after where there is one.
     pub(crate) windows: Vec<Window>,
     pub(crate) goals: Vec<GoalView>,
+    /// What stepped load showed.
+    pub(crate) levels: Option<model::Scaling>,
     pub(crate) steps: Vec<StepView>,
     pub(crate) steps_left_out: usize,
     /// Of the last diagnosis, best first.

@@ -8,10 +8,11 @@ use sha2::{Digest, Sha256};
 
 const PAGE: &str = include_str!("../../../ui/report/index.html");
 const STYLE: &str = include_str!("../../../ui/report/style.css");
-const SCRIPTS: [&str; 4] = [
+const SCRIPTS: [&str; 5] = [
     include_str!("../../../ui/report/base.js"),
     include_str!("../../../ui/report/charts.js"),
     include_str!("../../../ui/report/waterfall.js"),
+    include_str!("../../../ui/report/levels.js"),
     include_str!("../../../ui/report/report.js"),
 ];
 

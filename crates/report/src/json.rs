@@ -1,7 +1,7 @@
 //! The JSON that other programs may rely on: keys in the order of the nouns' fields, times in milliseconds.
 //! A figure that is not finite is `null`. `docs/schema` holds every key path with its type.
 
-use model::{Diagnosis, Judgement};
+use model::{Diagnosis, Judgement, Scaling};
 use serde::Serialize;
 
 /// What `trimtab localize --format json` prints: one object, two spaces of indentation, a line feed at the end.
@@ -17,6 +17,12 @@ pub fn json(diagnosis: &Diagnosis) -> String {
 #[must_use]
 pub fn judgement_json(judgement: &Judgement) -> String {
     pretty(judgement)
+}
+
+/// What `trimtab measure --levels --format json` prints, in the same form.
+#[must_use]
+pub fn scaling_json(scaling: &Scaling) -> String {
+    pretty(scaling)
 }
 
 /// The nouns hold string keys only and no foreign serializer, so that writing to memory cannot fail.

@@ -3,6 +3,7 @@
 
 mod diagnosis;
 mod layout;
+mod levels;
 mod loops;
 
 use crate::clip::{self, SENTENCE};
@@ -10,6 +11,7 @@ use crate::clip::{self, SENTENCE};
 pub use crate::clip::without_secrets;
 pub use diagnosis::diagnosis;
 pub use layout::Colour;
+pub use levels::{level, level_titles, scaling};
 pub use loops::{judgement, step, steps_table};
 
 /// A text from outside as one line for a terminal: no control characters, no passwords of addresses, not endless.

@@ -2,6 +2,7 @@
 
 use crate::access_logs::LogFlags;
 use crate::commands::load_script::ScriptFlags;
+use crate::commands::measure_levels::LevelFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -126,10 +127,14 @@ pub struct InitArgs {
 #[command(after_help = "Examples:
   trimtab measure
   trimtab measure --duration 60 --rate 80
+  trimtab measure --levels                          stepped load: how much it can take, what is full first
+  trimtab measure --levels 10,20,40,80 --for-rate 500
   trimtab measure -- node server.js        start the service, measure it, end it")]
 pub struct MeasureArgs {
     #[command(flatten)]
     pub load: LoadOverrides,
+    #[command(flatten)]
+    pub stepped: LevelFlags,
     /// Where to save the recording
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,

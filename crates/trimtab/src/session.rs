@@ -1,6 +1,10 @@
 //! A session keeps what outlives one measurement: the OTLP receiver, the database connection, who is watched.
 //! [`Session::measure`] runs all instruments side by side over one window and returns one recording.
 
+mod levels;
+
+pub use levels::Stepping;
+
 use crate::clock;
 use crate::output::Output;
 use crate::settings::Settings;

@@ -12,6 +12,22 @@ pub fn cut_to_window(recording: &mut Recording) {
     }
 }
 
+/// Leaves one level of a recording of stepped load (its counted part, Unix nanoseconds): what is judged of it.
+pub fn cut_to_level(recording: &mut Recording, start_ns: u64, end_ns: u64) {
+    let cell_ns = u64::from(recording.run.cell_ms.max(1)) * 1_000_000;
+    let cell = |at_ns: u64| {
+        let since = at_ns.saturating_sub(recording.run.start_ns);
+        u32::try_from((since + cell_ns / 2) / cell_ns).unwrap_or(u32::MAX)
+    };
+    let (first, end) = (cell(start_ns), cell(end_ns));
+    recording.latencies.retain(|c| c.cell < end);
+    recording.latencies = cells_from(&recording.latencies, first);
+    recording.requests = requests_within(&recording.requests, start_ns, end_ns);
+    recording.metrics = metrics_within(std::mem::take(&mut recording.metrics), start_ns, end_ns);
+    recording.spans = traces_within(&recording.spans, start_ns, end_ns);
+    (recording.run.start_ns, recording.run.end_ns) = (start_ns, end_ns);
+}
+
 /// The traces that began within `from_ns..to_ns` (Unix nanoseconds), each with all its spans.
 #[must_use]
 pub fn traces_within(spans: &SpanTable, from_ns: u64, to_ns: u64) -> SpanTable {
@@ -84,6 +100,18 @@ mod tests {
         (recording.run.start_ns, recording.run.end_ns) = (second_ns, second_ns + 1);
         cut_to_window(&mut recording);
         assert_eq!(recording.spans.len(), 1);
+    }
+
+    #[test]
+    fn one_level_of_a_recording_is_left_with_its_own_cells() {
+        let cells = (0..10).map(|cell| LatencyCell { cell, ..LatencyCell::default() }).collect();
+        let mut recording = Recording { latencies: cells, ..Recording::default() };
+        (recording.run.cell_ms, recording.run.start_ns) = (500, 1_000_000_000);
+        recording.run.end_ns = 6_000_000_000;
+        cut_to_level(&mut recording, 3_010_000_000, 4_490_000_000);
+        let kept: Vec<u32> = recording.latencies.iter().map(|c| c.cell).collect();
+        assert_eq!(kept, [0, 1, 2]);
+        assert_eq!((recording.run.start_ns, recording.run.end_ns), (3_010_000_000, 4_490_000_000));
     }
 
     #[test]

@@ -9,8 +9,14 @@ use super::source::Source;
 const OPENING_LINES: usize = 6;
 
 /// Crates that are pure values: no runtime, no sockets, no files, no clock.
-const PURE: &[&str] =
-    &["crates/attribute", "crates/model", "crates/localize", "crates/report", "crates/verify"];
+const PURE: &[&str] = &[
+    "crates/attribute",
+    "crates/model",
+    "crates/localize",
+    "crates/report",
+    "crates/scalability",
+    "crates/verify",
+];
 
 /// Where a word is refused.
 #[derive(Clone, Copy, PartialEq)]

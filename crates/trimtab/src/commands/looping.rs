@@ -73,6 +73,7 @@ pub(super) fn conclude(setting: &Setting, outcome: &Outcome, path: &Path) -> Res
         (&outcome.first.0, &outcome.first.1),
         outcome.last.as_ref().map(|(recording, diagnosis)| (recording, diagnosis)),
         &outcome.steps,
+        None,
     )?;
     if output.json() {
         let shown = |step: &Step| Step { change: story::shown(&step.change), ..step.clone() };

@@ -25,6 +25,9 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
     let endpoint = session::endpoint(receiver.as_ref());
     let service = start(&args.command, endpoint.as_deref()).await?;
     let mut session = Session::open(settings, receiver, setting.output, setting.shutdown.clone()).await?;
+    if args.stepped.wanted() {
+        return Box::pin(super::measure_levels::run(setting, args, &mut session, service)).await;
+    }
     let (recording, folder) = measure(setting, args, &mut session, service).await?;
     let diagnosis = cycle::diagnose(&recording, &session.settings.goals, &setting.journal());
     super::save_findings(setting, &folder, &diagnosis);
@@ -43,7 +46,22 @@ async fn measure(
     service: Option<Running>,
 ) -> Result<(model::Recording, PathBuf)> {
     let mut service = service;
-    if let Some(running) = &mut service {
+    let folder = ready(setting, args, session, service.as_mut()).await?;
+    let recording = session.measure(&folder, "measuring").await;
+    if let Some(running) = service {
+        running.stop().await;
+    }
+    Ok((recording?, folder))
+}
+
+/// Waits until the service answers, has it watched, and names the folder of the recording.
+pub(super) async fn ready(
+    setting: &Setting,
+    args: &MeasureArgs,
+    session: &mut Session,
+    service: Option<&mut Running>,
+) -> Result<PathBuf> {
+    if let Some(running) = service {
         wait_until_it_answers(session, running).await?;
         if let Some(pid) = running.pid() {
             session.watch("service", pid);
@@ -51,15 +69,10 @@ async fn measure(
     } else {
         session.check_target().await?;
     }
-    let folder = match &args.output {
-        Some(folder) => folder.clone(),
-        None => setting.journal().new_recording(&clock::stamp(clock::now_ns()))?,
-    };
-    let recording = session.measure(&folder, "measuring").await;
-    if let Some(running) = service {
-        running.stop().await;
+    match &args.output {
+        Some(folder) => Ok(folder.clone()),
+        None => setting.journal().new_recording(&clock::stamp(clock::now_ns())),
     }
-    Ok((recording?, folder))
 }
 
 async fn start(command: &[String], otlp: Option<&str>) -> Result<Option<Running>> {

@@ -13,6 +13,7 @@ mod localize;
 mod localize_from;
 mod looping;
 mod measure;
+pub(crate) mod measure_levels;
 mod profile;
 mod report;
 mod verify;
@@ -100,6 +101,7 @@ fn read_for_judging(folder: &Path) -> Result<Recording> {
 fn read_wanted(folder: &Path, attributes: Option<&[&str]>) -> Result<Recording> {
     let mut recording = recording::read_wanted(folder, attributes)?;
     window::cut_to_window(&mut recording);
+    measure_levels::cut_to_reference(folder, &mut recording);
     Ok(recording)
 }
 

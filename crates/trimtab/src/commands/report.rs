@@ -27,7 +27,8 @@ pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
     if unreadable > 0 {
         setting.output.warn(&format!("{unreadable} lines of the journal could not be read"));
     }
-    write(&args.output, (&recording, &diagnosis), None, &steps)?;
+    let scaling = recording::read_scaling(&folder)?;
+    write(&args.output, (&recording, &diagnosis), None, &steps, scaling.as_ref())?;
     if setting.output.json() {
         let told = serde_json::json!({ "version": model::SCHEMA_VERSION, "report": args.output });
         setting.output.result(&told.to_string());
@@ -43,6 +44,7 @@ pub(crate) fn write(
     first: (&Recording, &Diagnosis),
     last: Option<(&Recording, &Diagnosis)>,
     steps: &[Step],
+    scaling: Option<&model::Scaling>,
 ) -> Result<()> {
     let measured = |(recording, diagnosis)| Measured { recording, diagnosis };
     let title = format!("Trimtab: {}", first.0.run.target);
@@ -52,6 +54,7 @@ pub(crate) fn write(
         before: Some(measured(first)),
         after: last.map(measured),
         steps,
+        scaling,
     };
     let html = report::html(&ReportData::new(&inputs));
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -8,7 +8,7 @@ use crate::in_force::{self, InForce};
 use crate::session::{self, Session};
 use crate::settings::Settings;
 use crate::trials::{self, one_after_the_other, reasons_against};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use model::{Change, ChangeKind, Design, Finding, Judgement, Prediction, Recording, Step, Trial, Verdict};
 use serde_json::json;
 use std::path::PathBuf;
@@ -86,6 +86,11 @@ async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<Judgement> {
             .last_recording()
             .context("no recording to compare with; `trimtab measure` before the change makes one")?,
     };
+    ensure!(
+        recording::read_scaling(&before)?.is_none(),
+        "the last recording, {}, is of stepped load: run `trimtab measure` at the usual load before the change, or name two recordings",
+        before.display()
+    );
     let before = super::read_recording(&before)?;
     let mut session = open(setting, settings).await?;
     if let Some(noted) = noted
