@@ -8,7 +8,9 @@ use crate::data::{
 use crate::headline::Headline;
 use crate::number::{bytes, count, finite, plural, utc};
 use crate::{charts, findings, levels, pick, steps, text, traces, waterfall};
-use model::{Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Scaling, Step};
+use model::{
+    Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Scaling, Step,
+};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 

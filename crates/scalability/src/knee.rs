@@ -10,7 +10,7 @@ const LEAST_LEVELS: usize = 4;
 /// The largest concurrency over the smallest, below which nothing is told about growth.
 const LEAST_SPREAD: f64 = 2.0;
 /// A curve does not fit where a level lies farther from it than this share, and than so many of its errors.
-const FAR_OFF: f64 = 0.1;
+const FAR_OFF: f64 = 0.2;
 const FAR_OFF_ERRORS: f64 = 3.0;
 /// Squared scatter over squared errors, beyond which the errors that were told are not to be believed.
 const MORE_THAN_TOLD: f64 = 2.0;
@@ -127,7 +127,13 @@ pub(crate) fn judge(levels: &[Level], points: &[(usize, Point)], seed: u64) -> F
         };
     }
     let ceiling = fitted_ceiling(levels, points, &fit.usl, &draws);
-    Fitted { knee: fitted_knee(levels, &fit.usl, &draws, high), ceiling, curve }
+    let mut knee = fitted_knee(levels, &fit.usl, &draws, high);
+    // No knee lies above what the levels showed to be the most.
+    let most = ceiling.as_ref().filter(|c| c.measured).and_then(|c| c.rate.high);
+    if let Some((rate, most)) = knee.rate.as_mut().zip(most) {
+        rate.high = rate.high.map(|high| high.min(most).max(rate.value)).or(Some(most.max(rate.value)));
+    }
+    Fitted { knee, ceiling, curve }
 }
 
 fn spread(points: &[Point]) -> (f64, f64) {

@@ -5,6 +5,7 @@
 
 mod endings;
 mod inputs;
+mod levels;
 mod looping;
 mod measuring;
 mod service;

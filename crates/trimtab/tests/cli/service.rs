@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Listens until it is dropped, or has died.
 pub(crate) struct Service {
@@ -15,6 +16,8 @@ pub(crate) struct Service {
 struct State {
     answered: AtomicUsize,
     dies_after: usize,
+    /// Every answer holds this lock for so long: nothing else is done at the same time.
+    held: Option<(Mutex<()>, Duration)>,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -25,10 +28,23 @@ impl Service {
 
     /// Closes its port and every connection after so many answers.
     pub(crate) fn dying_after(dies_after: usize) -> Self {
+        Self::with(dies_after, None)
+    }
+
+    /// Does one request at a time, each for so long.
+    pub(crate) fn one_at_a_time(each: Duration) -> Self {
+        Self::with(usize::MAX, Some((Mutex::default(), each)))
+    }
+
+    fn with(dies_after: usize, held: Option<(Mutex<()>, Duration)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state =
-            Arc::new(State { answered: AtomicUsize::new(0), dies_after, connections: Mutex::default() });
+        let state = Arc::new(State {
+            answered: AtomicUsize::new(0),
+            dies_after,
+            held,
+            connections: Mutex::default(),
+        });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || accept(&listener, &shared));
         Self { port, state }
@@ -84,6 +100,14 @@ impl State {
         self.answered.load(Ordering::SeqCst) >= self.dies_after
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the service's work, which takes its time")]
+    fn work(&self) {
+        if let Some((lock, each)) = &self.held {
+            let _held = lock.lock().unwrap();
+            std::thread::sleep(*each);
+        }
+    }
+
     fn hang_up(&self) {
         for connection in self.connections.lock().unwrap().drain(..) {
             // One that its caller has closed already cannot be shut down.
@@ -118,6 +142,7 @@ fn answer(mut connection: TcpStream, state: &State) {
         seen.extend_from_slice(&chunk[..length]);
         while let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
             seen.drain(..end + 4);
+            state.work();
             if state.is_dead()
                 || connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err()
             {
