@@ -197,12 +197,10 @@ fn solve_set(gram: &[[f64; 3]; 3], right: &[f64; 3], scale: &[f64], inside: &[us
         if rows[at][at].abs() < SINGULAR {
             return None;
         }
-        for below in at + 1..n {
-            let times = rows[below][at] / rows[at][at];
-            for column in at..=n {
-                let above = rows[at][column];
-                rows[below][column] -= times * above;
-            }
+        let above = rows[at].clone();
+        for row in &mut rows[at + 1..] {
+            let times = row[at] / above[at];
+            row.iter_mut().zip(&above).for_each(|(v, a)| *v -= times * a);
         }
     }
     let mut solved = vec![0.0; n];

@@ -11,6 +11,9 @@ const LEAST_LEVELS: usize = 3;
 /// A background whose line explains so little more is taken for none.
 const SCATTER_FLOOR: f64 = 0.01;
 
+/// A resource and its use by level.
+type Seen<'a> = (&'a Used, Vec<Option<f64>>);
+
 /// A line through the levels.
 struct Line {
     background: f64,
@@ -22,7 +25,7 @@ struct Line {
 
 /// All resources that a level saw, the one that is full first before the others, parts of others last.
 pub(crate) fn resources(study: &Study<'_>, levels: &[Level], sound: &[bool]) -> Vec<ResourceUse> {
-    let mut all: BTreeMap<(&str, &str), (&Used, Vec<Option<f64>>)> = BTreeMap::new();
+    let mut all: BTreeMap<(&str, &str), Seen<'_>> = BTreeMap::new();
     for (at, level) in study.levels.iter().enumerate() {
         for used in &level.used {
             let none = || (used, vec![None; levels.len()]);

@@ -89,7 +89,7 @@ pub(crate) fn amount(demand: f64, unit: &str) -> String {
     match unit {
         "cores" => format!("{:.2} ms of a core", demand * 1e3),
         "share" => format!("{:.2} ms of all of it", demand * 1e3),
-        other => format!("{:.4} {other} s", demand),
+        other => format!("{demand:.4} {other} s"),
     }
 }
 

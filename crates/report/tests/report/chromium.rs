@@ -11,8 +11,8 @@ use std::process::{Command, Output};
 const NAMES: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
 /// What a page became: its elements after the script ran, and what the browser said on its console.
-struct Opened {
-    dom: String,
+pub(crate) struct Opened {
+    pub(crate) dom: String,
     console: Vec<String>,
 }
 
@@ -93,12 +93,12 @@ fn complaints(opened: &Opened) -> Vec<String> {
 }
 
 /// The part that the script drew: what stands before the data and the text for readers without scripts.
-fn drawn(opened: &Opened) -> &str {
+pub(crate) fn drawn(opened: &Opened) -> &str {
     let body = opened.dom.split("<body>").nth(1).unwrap_or("");
     body.split("<noscript>").next().unwrap_or("")
 }
 
-fn assert_well(page: &str, expected: &[&str]) -> Opened {
+pub(crate) fn assert_well(page: &str, expected: &[&str]) -> Opened {
     let opened = open(page, &[]);
     assert_eq!(complaints(&opened), Vec::<String>::new());
     let text = drawn(&opened);

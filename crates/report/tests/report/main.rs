@@ -3,6 +3,7 @@
 mod bounds;
 mod chromium;
 mod contrast;
+mod levels;
 mod sample;
 mod schema;
 mod text;

@@ -501,6 +501,7 @@ pub(crate) fn pages() -> BTreeMap<&'static str, String> {
         before: Some(Measured { recording: &before, diagnosis: &first }),
         after: Some(Measured { recording: &after, diagnosis: &last }),
         steps: &steps,
+        scaling: None,
     };
     let single = Inputs { after: None, steps: &[], ..full };
     let (empty_recording, empty_diagnosis) = nothing();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// `findings[].prediction.after_ms` to `number`, of a sample in which every field is filled.
-fn paths(json: &str) -> String {
+pub(crate) fn paths(json: &str) -> String {
     fn walk(path: &str, value: &Value, types: &mut BTreeMap<String, &'static str>) {
         let kind = match value {
             Value::Null => "null",
