@@ -180,7 +180,7 @@ fn reference(levels: &[Level], goals: bool, knee: &model::Knee) -> Option<u32> {
     let all: Vec<(usize, &Level)> = levels.iter().enumerate().collect();
     let below = knee.concurrency.filter(|_| knee.seen).map_or(f64::INFINITY, |k| k.value);
     let wanted = |l: &&(usize, &Level)| {
-        if goals { l.1.goals.iter().all(|g| g.met) } else { l.1.concurrency <= below }
+        if goals { l.1.goals.iter().all(|g| g.met || is_rate(&g.goal)) } else { l.1.concurrency <= below }
     };
     let highest = |all: &mut dyn Iterator<Item = &(usize, &Level)>| {
         all.max_by(|a, b| a.1.throughput_per_s.value.total_cmp(&b.1.throughput_per_s.value)).map(|l| l.0)
@@ -194,6 +194,11 @@ fn reference(levels: &[Level], goals: bool, knee: &model::Knee) -> Option<u32> {
     };
     let at = highest(&mut all.iter().filter(kept_up).filter(wanted)).or_else(lowest);
     at.and_then(|at| u32::try_from(at).ok())
+}
+
+/// A rate is what is asked for: low levels miss it by design.
+fn is_rate(goal: &str) -> bool {
+    goal.parse::<Goal>().is_ok_and(|goal| goal.metric == GoalMetric::Rate)
 }
 
 /// The rate of a goal like `rate(*) > 200/s`.
