@@ -1,7 +1,7 @@
 //! Stepped load for a terminal: the levels, a small plot, and what they say together.
 
 use super::layout::{Align, Colour, Ink, column, table, usable, wrap};
-use crate::clip::{LABEL, SENTENCE, line};
+use crate::clip::{self, LABEL, SENTENCE, without_secrets};
 use crate::number::{digits, ms, percent, rate};
 use model::{
     Curve, CurveStatus, Estimate, Level, LevelKind, LevelState, LimitKind, ResourceUse, Scaling, StopKind,
@@ -14,6 +14,11 @@ const PLOT_COLUMNS: usize = 60;
 const LABEL_COLUMNS: usize = 24;
 const MAX_RESOURCES: usize = 14;
 const MAX_DOUBTS: usize = 6;
+
+/// A text from outside in one line, without passwords of addresses.
+fn line(text: &str, limit: usize) -> String {
+    clip::line(&without_secrets(text), limit)
+}
 
 /// The head of the lines of [`level`].
 #[must_use]

@@ -78,7 +78,8 @@ impl Rig {
                 due.push(now);
             }
             let done = serve(queue, &due, &mut random);
-            level(queue, LevelKind::Rate, *rate, seconds, due.into_iter().zip(done).collect())
+            let all: Vec<(f64, f64)> = due.into_iter().zip(done).collect();
+            level(queue, LevelKind::Rate, *rate, seconds, &all)
         };
         Self { levels: rates.iter().enumerate().map(one).collect() }
     }
@@ -106,7 +107,7 @@ impl Rig {
                 all.push((due as f64 / 1e9, done));
                 next.push(Reverse((nanos(done + exponential(&mut random, queue.before_s)), nanos(done))));
             }
-            level(queue, LevelKind::Users, *users, seconds, all)
+            level(queue, LevelKind::Users, *users, seconds, &all)
         };
         Self { levels: users.iter().enumerate().map(one).collect() }
     }
@@ -138,13 +139,13 @@ fn serve(queue: &Queue, due: &[f64], random: &mut Xoshiro256PlusPlus) -> Vec<f64
         .collect()
 }
 
-fn level(queue: &Queue, kind: LevelKind, asked: f64, seconds: f64, all: Vec<(f64, f64)>) -> Level {
+fn level(queue: &Queue, kind: LevelKind, asked: f64, seconds: f64, all: &[(f64, f64)]) -> Level {
     let count = (seconds * 1e3 / f64::from(CELL_MS)).round() as u32;
     let mut cells: Vec<LatencyCell> =
         (0..count).map(|cell| LatencyCell { cell, ..LatencyCell::default() }).collect();
     let counted = f64::from(SETTLE_CELLS * CELL_MS) / 1e3;
     let mut done_in_window = 0.0;
-    for (due, done) in &all {
+    for (due, done) in all {
         let cell = &mut cells[((due * 1e3) as u32 / CELL_MS).min(count - 1) as usize];
         cell.response.record(nanos(done - due));
         cell.service.record(nanos(done - due));
