@@ -5,11 +5,11 @@
 use crate::engine::{Kept, current, normal, throw};
 use crate::log::Level;
 use crate::user::{Phase, User};
-use crate::values::{function, text_of};
+use crate::values::{array_buffer, function, text_of};
 use crate::{http, natives};
 use rquickjs::function::{Opt, Rest};
 use rquickjs::object::{Accessor, Property};
-use rquickjs::{ArrayBuffer, Ctx, Function, Object, Result, String as JsString, Value};
+use rquickjs::{Ctx, Function, Object, Result, String as JsString, Value};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,31 +31,55 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, user: &User) -> Result<()> {
         env.set(name.as_str(), value.as_str())?;
     }
     globals.set("__ENV", env)?;
+    let Some(realm) = user.realm() else { return Err(throw(ctx, "no virtual user is running")) };
+    let functions = realm.engine().common(ctx, "globals", || functions(ctx))?;
+    // A script may put its own functions on its console.
     let console = Object::new(ctx.clone())?;
-    for (name, level) in [
-        ("log", Level::Info),
-        ("info", Level::Info),
-        ("debug", Level::Debug),
-        ("warn", Level::Warning),
-        ("error", Level::Error),
-    ] {
-        function(ctx, &console, name, move |ctx: Ctx<'js>, values: Rest<Value<'js>>| {
-            print(&ctx, level, &values.0)
-        })?;
+    for name in CONSOLE.iter().map(|(name, _)| *name) {
+        console.set(name, functions.get::<_, Value<'js>>(name)?)?;
     }
     globals.set("console", console)?;
-    function(ctx, &globals, "open", open)?;
-    function(ctx, &globals, "setTimeout", |ctx, f, ms| timer(&ctx, f, &ms, false))?;
-    function(ctx, &globals, "setInterval", |ctx, f, ms| timer(&ctx, f, &ms, true))?;
-    function(ctx, &globals, "clearTimeout", clear_timer)?;
-    function(ctx, &globals, "clearInterval", clear_timer)?;
-    let native = Object::new(ctx.clone())?;
-    natives::install(&native)?;
-    globals.prop(NATIVE, Property::from(native).configurable())?;
-    if let Some(realm) = user.realm() {
-        realm.keep(ctx, Kept::Response, http::prototype(ctx)?.into_value());
+    for name in ["open", "setTimeout", "setInterval", "clearTimeout", "clearInterval"] {
+        globals.set(name, functions.get::<_, Value<'js>>(name)?)?;
     }
+    let native = realm.engine().common(ctx, "natives", || {
+        let native = Object::new(ctx.clone())?;
+        natives::install(&native)?;
+        Ok(native)
+    })?;
+    globals.prop(NATIVE, Property::from(native).configurable())?;
+    // With forms, each user's own module puts its functions on the prototype.
+    let response = if realm.engine().sources.uses_forms() {
+        http::prototype(ctx)?
+    } else {
+        realm.engine().common(ctx, "response", || http::prototype(ctx))?
+    };
+    realm.keep(ctx, Kept::Response, response.into_value());
     Ok(())
+}
+
+const CONSOLE: &[(&str, Level)] = &[
+    ("log", Level::Info),
+    ("info", Level::Info),
+    ("debug", Level::Debug),
+    ("warn", Level::Warning),
+    ("error", Level::Error),
+];
+
+/// Functions that ask for the running user: one of each for all users of a runtime.
+fn functions<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
+    let all = Object::new(ctx.clone())?;
+    for (name, level) in CONSOLE {
+        function(ctx, &all, name, move |ctx: Ctx<'js>, values: Rest<Value<'js>>| {
+            print(&ctx, *level, &values.0)
+        })?;
+    }
+    function(ctx, &all, "open", open)?;
+    function(ctx, &all, "setTimeout", |ctx, f, ms| timer(&ctx, f, &ms, false))?;
+    function(ctx, &all, "setInterval", |ctx, f, ms| timer(&ctx, f, &ms, true))?;
+    function(ctx, &all, "clearTimeout", clear_timer)?;
+    function(ctx, &all, "clearInterval", clear_timer)?;
+    Ok(all)
 }
 
 fn iteration_number(ctx: Ctx<'_>) -> Result<i64> {
@@ -125,7 +149,7 @@ fn open<'js>(ctx: Ctx<'js>, path: String, mode: Opt<String>) -> Result<Value<'js
     let bytes = read(&user, &place(&ctx, &user, &path))
         .map_err(|why| throw(&ctx, &format!("open(\"{path}\"): {why}")))?;
     if mode.0.as_deref() == Some("b") {
-        return Ok(ArrayBuffer::new_copy(ctx, &bytes)?.into_value());
+        return array_buffer(&ctx, &bytes);
     }
     Ok(JsString::from_str(ctx, &String::from_utf8_lossy(&bytes))?.into_value())
 }

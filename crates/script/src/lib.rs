@@ -17,6 +17,7 @@ mod endpoints;
 mod engine;
 mod events;
 mod globals;
+mod html;
 mod http;
 mod log;
 mod metrics;
@@ -33,6 +34,7 @@ mod typescript;
 mod user;
 mod values;
 mod virtual_user;
+mod websocket;
 
 pub use log::Level;
 pub use options::Overrides;

@@ -210,12 +210,15 @@ fn prepare(settings: &RunSettings) -> Result<Prepared, Failed> {
     let client = Client::new(Settings::default()).map_err(&invalid)?;
     let first = Test::new(setup.clone(), client, log(), settings.unix_start);
     let (options_json, exports) = first_look(&first, &sources)?;
+    sources.settle();
     let raw: Value = serde_json::from_str(&options_json).unwrap_or(Value::Null);
     let options = Options::read(&raw, &settings.overrides, &settings.env).map_err(&invalid)?;
     let setup = Setup {
         http: HttpDefaults { ..options.http.clone() },
+        network: options.settings.clone(),
         tags: options.tags.clone(),
         keep_cookies: options.keep_cookies,
+        fresh_connections: options.fresh_connections,
         options_json,
         ..setup
     };
@@ -228,7 +231,7 @@ fn prepare(settings: &RunSettings) -> Result<Prepared, Failed> {
         test.log.say(Level::Warning, &format!("options.{name}: there is no such option, it is ignored"));
     }
     for name in &options.without_effect {
-        test.log.say(Level::Debug, &format!("options.{name} has no effect here"));
+        test.log.say(Level::Warning, &format!("options.{name} has no effect here"));
     }
     let users = Rc::new(VirtualUsers::new(&test, &sources, options.min_iteration));
     let engine = Engine::new(Rc::clone(&sources), settings.user_memory_bytes).map_err(&invalid)?;
@@ -261,25 +264,36 @@ fn first_look(test: &Rc<Test>, sources: &Rc<Sources>) -> Result<(String, Vec<Str
     let user = User::new(0, test);
     let realm = Realm::new(&engine, &user).map_err(&broken)?;
     load(&realm, &user).map_err(&broken)?;
-    let read = realm.with(&user, |ctx| {
-        let script = realm.kept(ctx, Kept::Script)?;
-        let mut exports = Vec::new();
-        let mut options = "{}".to_owned();
-        for entry in
-            script.as_object().into_iter().flat_map(|script| script.props::<String, rquickjs::Value<'_>>())
-        {
-            let (name, value) = entry?;
-            if value.is_function() {
-                exports.push(name);
-            } else if name == "options"
-                && let Some(json) = ctx.json_stringify(value)?
-            {
-                options = json.to_string()?;
-            }
-        }
-        Ok::<_, rquickjs::Error>((options, exports))
+    let read = engine.limited(test.setup.init_limit, || {
+        realm.with(&user, |ctx| exports(ctx, &realm).map_err(|error| crate::engine::raised(ctx, &error)))
     });
-    read.map_err(|error| broken(anyhow::anyhow!("the script's exports cannot be read: {error}")))
+    read.map_err(|raised| {
+        let why = format!("the script's exports and options cannot be read: {}", explain(&raised));
+        broken(anyhow::anyhow!(
+            "{why}{}",
+            raised.place.map(|place| sources.caret(&place)).unwrap_or_default()
+        ))
+    })
+}
+
+/// The options as JSON, and the names of functions. Getters of the script's may run.
+fn exports(ctx: &rquickjs::Ctx<'_>, realm: &Realm) -> rquickjs::Result<(String, Vec<String>)> {
+    let script = realm.kept(ctx, Kept::Script)?;
+    let mut exports = Vec::new();
+    let mut options = "{}".to_owned();
+    for entry in
+        script.as_object().into_iter().flat_map(|script| script.props::<String, rquickjs::Value<'_>>())
+    {
+        let (name, value) = entry?;
+        if value.is_function() {
+            exports.push(name);
+        } else if name == "options"
+            && let Some(json) = ctx.json_stringify(value)?
+        {
+            options = json.to_string()?;
+        }
+    }
+    Ok((options, exports))
 }
 
 impl Prepared {

@@ -4,6 +4,7 @@
 use crate::engine::{Kept, Raised, Resume, Wait, end_of_time, of_value, raised, suspend, throw};
 use crate::http;
 use crate::user::{Phase, User};
+use crate::websocket;
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Ctx, Function, Object, Persistent, Promise, Result, Value};
@@ -145,13 +146,18 @@ impl Runner {
         Ok(waits)
     }
 
-    /// Suspends until a response or a timer.
+    /// Suspends until a response, a timer or a message.
     fn wait(&self, ctx: &Ctx<'_>) -> Result<bool> {
         let asked = self.user.events.borrow_mut().take_asked();
         if asked.is_empty() {
-            let due = self.user.events.borrow().next_due();
-            let delay = due.map(|due| due.saturating_duration_since(Instant::now())).unwrap_or_default();
-            let waited = suspend(ctx, &self.user, Wait::Sleep(delay)).map(drop);
+            let (due, heard) = {
+                let events = self.user.events.borrow();
+                (events.next_due(), events.has_heard())
+            };
+            if heard || due.is_some_and(|due| due <= Instant::now()) {
+                return Ok(true);
+            }
+            let waited = suspend(ctx, &self.user, Wait::Bell(due)).map(drop);
             self.note(ctx, waited);
             return Ok(true);
         }
@@ -188,10 +194,18 @@ impl Runner {
             let done = run.restore(ctx)?.call::<_, ()>(());
             self.note(ctx, done);
         }
+        let heard = self.user.events.borrow_mut().take_heard();
+        for (dispatch, event) in heard {
+            let event = websocket::describe(ctx, &self.user, event)?;
+            let done = dispatch.restore(ctx)?.call::<_, ()>((event,));
+            self.note(ctx, done);
+        }
+        self.user.events.borrow_mut().forget_closed();
         Ok(true)
     }
 
     fn end(&self, ctx: &Ctx<'_>) -> Result<bool> {
+        let rejection = self.user.events.borrow_mut().take_rejection();
         self.user.events.borrow_mut().clear();
         let mut returned = self.returned(ctx)?;
         if let Some(promise) = returned.as_promise() {
@@ -203,6 +217,9 @@ impl Runner {
                 }
                 None => returned = Value::new_undefined(ctx.clone()),
             }
+        }
+        if let Some(raised) = rejection {
+            self.fail(Raised { text: format!("Uncaught (in promise) {}", raised.text), ..raised });
         }
         if self.user.phase.get() != Phase::Iteration && self.outcome.borrow().failure.is_none() {
             match ctx.json_stringify(returned) {

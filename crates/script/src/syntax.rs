@@ -1,7 +1,6 @@
-//! Places in scripts for people: the line of an import, a syntax error with its line and a caret.
+//! Places in scripts for people: the line of an import, an exception's line with a caret.
 
 use crate::engine::Raised;
-use std::fmt::Write;
 use std::rc::Rc;
 
 /// Longer lines (bundles) are not shown.
@@ -13,21 +12,22 @@ pub(crate) fn line_of_import(text: &str, module: &str) -> Option<usize> {
     text.lines().position(|line| quoted.iter().any(|name| line.contains(name))).map(|at| at + 1)
 }
 
-/// An exception with its place, and where it is a syntax error with its line and a caret.
+/// An exception with its place, its line and a caret.
 pub(crate) fn explain(raised: &Raised, text_of: impl Fn(&str) -> Option<Rc<str>>) -> String {
     let Some(place) = raised.place.as_deref() else { return raised.text.clone() };
-    let mut out = format!("{place}: {}", raised.text);
-    if raised.text.starts_with("SyntaxError")
-        && let Some((file, line, column)) = split(place)
-        && let Some(text) = text_of(file)
-        && let Some(shown) = text.lines().nth(line.saturating_sub(1))
-        && shown.chars().count() <= MAX_LINE
-    {
-        let shown = shown.replace('\t', " ");
-        let _written =
-            write!(out, "\n{line:>5} | {shown}\n      | {}^", " ".repeat(column.saturating_sub(1)));
+    format!("{place}: {}{}", raised.text, caret(place, text_of).unwrap_or_default())
+}
+
+/// A place's line with a caret under it, on two lines of their own.
+pub(crate) fn caret(place: &str, text_of: impl Fn(&str) -> Option<Rc<str>>) -> Option<String> {
+    let (file, line, column) = split(place)?;
+    let text = text_of(file)?;
+    let shown = text.lines().nth(line.saturating_sub(1))?;
+    if shown.chars().count() > MAX_LINE {
+        return None;
     }
-    out
+    let shown = shown.replace('\t', " ");
+    Some(format!("\n{line:>5} | {shown}\n      | {}^", " ".repeat(column.saturating_sub(1))))
 }
 
 /// `file:line:column`.

@@ -1,12 +1,13 @@
 //! What all users of a test share: settings, metrics, shared data, the log.
 
 use crate::endpoints::Endpoints;
-use crate::http::{ResponseType, Urls};
+use crate::http::{Barred, ResponseType, Urls};
 use crate::log::Log;
 use crate::metrics::{Metrics, Trend};
 use crate::options::Scenario;
 use load::drive::Control;
-use load::http::Client;
+use load::http::{Client, Settings};
+use net::HttpVersion;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,10 @@ pub(crate) struct HttpDefaults {
     pub(crate) throws: bool,
     pub(crate) batch: usize,
     pub(crate) batch_per_host: usize,
+    /// Requests per second of all users together, at most.
+    pub(crate) rps: Option<f64>,
+    /// Where nothing may be sent.
+    pub(crate) barred: Barred,
 }
 
 impl Default for HttpDefaults {
@@ -33,6 +38,8 @@ impl Default for HttpDefaults {
             throws: false,
             batch: 20,
             batch_per_host: 6,
+            rps: None,
+            barred: Barred::default(),
         }
     }
 }
@@ -41,6 +48,8 @@ impl Default for HttpDefaults {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     pub(crate) http: HttpDefaults,
+    /// How to reach servers.
+    pub(crate) network: Settings,
     /// `__ENV`.
     pub(crate) env: BTreeMap<String, String>,
     /// Tags of every sample.
@@ -48,6 +57,8 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) traceparent: bool,
     pub(crate) keep_cookies: bool,
+    /// Each iteration opens its own connections.
+    pub(crate) fresh_connections: bool,
     pub(crate) init_limit: Duration,
     pub(crate) slice_limit: Duration,
     pub(crate) user_memory_bytes: usize,
@@ -62,6 +73,8 @@ pub(crate) struct Setup {
 pub(crate) struct Test {
     pub(crate) setup: Setup,
     pub(crate) client: Client,
+    /// For WebSockets: made when first needed.
+    streams: OnceCell<Client>,
     pub(crate) metrics: Metrics,
     pub(crate) endpoints: Endpoints,
     pub(crate) urls: Urls,
@@ -83,6 +96,8 @@ pub(crate) struct Test {
     pub(crate) failed: Cell<bool>,
     /// Milliseconds that arrivals waited which never started: lower bounds.
     pub(crate) waiting: RefCell<Trend>,
+    /// With `rps`: when the next request may go.
+    turn: Cell<Option<Instant>>,
     /// When a response last came in, and the longest time without one.
     pub(crate) silence: Cell<(Option<Instant>, Duration)>,
 }
@@ -92,6 +107,7 @@ impl Test {
         Rc::new(Self {
             setup,
             client,
+            streams: OnceCell::new(),
             metrics: Metrics::new(),
             endpoints: Endpoints::default(),
             urls: Urls::default(),
@@ -106,8 +122,21 @@ impl Test {
             aborted: RefCell::default(),
             failed: Cell::new(false),
             waiting: RefCell::default(),
+            turn: Cell::new(None),
             silence: Cell::new((None, Duration::ZERO)),
         })
+    }
+
+    /// Opens streams that do not agree on h2.
+    ///
+    /// # Errors
+    /// TLS material that cannot be read.
+    pub(crate) fn stream_client(&self) -> anyhow::Result<Client> {
+        if let Some(client) = self.streams.get() {
+            return Ok(client.clone());
+        }
+        let made = Client::new(Settings { version: HttpVersion::Http1, ..self.setup.network.clone() })?;
+        Ok(self.streams.get_or_init(|| made).clone())
     }
 
     /// Milliseconds since 1970.
@@ -119,6 +148,14 @@ impl Test {
     pub(crate) fn abort(&self, why: &str) {
         self.aborted.borrow_mut().get_or_insert_with(|| why.to_owned());
         self.control.stop(Duration::ZERO);
+    }
+
+    /// With `rps`: until when a request has to wait.
+    pub(crate) fn next_request(&self, now: Instant) -> Option<Instant> {
+        let rps = self.setup.http.rps?;
+        let turn = self.turn.get().map_or(now, |turn| turn.max(now));
+        self.turn.set(Some(turn + Duration::from_secs_f64(1.0 / rps)));
+        (turn > now).then_some(turn)
     }
 
     /// A response came in.

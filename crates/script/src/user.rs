@@ -48,6 +48,8 @@ pub(crate) struct User {
     pub(crate) expected: RefCell<Expected>,
     pub(crate) random: RefCell<Xoshiro256PlusPlus>,
     pub(crate) events: RefCell<Events>,
+    /// Rung when something came over a WebSocket.
+    pub(crate) bell: tokio::sync::Notify,
     pub(crate) phase: Cell<Phase>,
     pub(crate) turn: RefCell<Option<Turn>>,
     /// `::a::b`; empty outside groups.
@@ -72,6 +74,7 @@ impl User {
             expected: RefCell::default(),
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
             events: RefCell::default(),
+            bell: tokio::sync::Notify::new(),
             phase: Cell::new(Phase::Init),
             turn: RefCell::default(),
             group: RefCell::default(),

@@ -35,6 +35,12 @@ pub(crate) fn bytes_of(value: &Value<'_>) -> Option<Bytes> {
     unsafe { array.as_bytes() }.map(Bytes::copy_from_slice)
 }
 
+/// A copy as an `ArrayBuffer`.
+pub(crate) fn array_buffer<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>> {
+    crate::engine::ensure(ctx, crate::engine::Objects::ARRAYS)?;
+    Ok(ArrayBuffer::new_copy(ctx.clone(), bytes)?.into_value())
+}
+
 /// Text as UTF-8, bytes as they are, arrays of numbers as bytes.
 pub(crate) fn to_bytes(value: &Value<'_>) -> Result<Bytes> {
     if let Some(bytes) = bytes_of(value) {

@@ -141,6 +141,15 @@ impl VirtualUser {
                     tokio::time::sleep(time).await;
                     with = Resume::Go;
                 }
+                Some(Wait::Bell(until)) => {
+                    let rung = self.user.bell.notified();
+                    match until {
+                        // Which of both it was, the script sees for itself.
+                        Some(until) => drop(tokio::time::timeout_at(until.into(), rung).await),
+                        None => rung.await,
+                    }
+                    with = Resume::Go;
+                }
                 Some(Wait::Http(calls, parallel)) => {
                     let exchanges = perform_all(&self.user, calls, parallel).await;
                     self.user.test.heard(Instant::now());
@@ -181,6 +190,9 @@ impl VirtualUser {
         }));
         self.user.due.set(iteration.due);
         self.user.group.borrow_mut().clear();
+        if self.user.test.setup.fresh_connections && iteration.of_user > 0 {
+            self.user.pool.close_idle();
+        }
         if !self.user.test.setup.keep_cookies {
             self.user.jar.take();
         }
@@ -214,7 +226,10 @@ impl VirtualUser {
             return Ended::Done;
         }
         self.all.failures.set(self.all.failures.get() + 1);
-        let text = explain(raised);
+        let mut text = explain(raised);
+        if let Some(place) = &raised.place {
+            text.push_str(&self.all.sources.caret(place));
+        }
         test.log.repeated(Level::Error, &text, &text);
         if raised.text.contains("out of memory") { Ended::Broken } else { Ended::Done }
     }

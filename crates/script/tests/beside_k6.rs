@@ -25,9 +25,11 @@ const SCRIPTS: &[&str] = &[
     "encoding.js",
     "errors.js",
     "form_post.js",
+    "forms.js",
     "graphql.js",
     "group_check.js",
     "headers.js",
+    "html.js",
     "jwt.js",
     "logging.js",
     "redirects.js",
@@ -38,6 +40,8 @@ const SCRIPTS: &[&str] = &[
     "timers.js",
     "typed.ts",
     "verbs.js",
+    "websockets.js",
+    "ws.js",
 ];
 
 #[expect(clippy::disallowed_methods, reason = "a test that compares with another program starts it")]
@@ -72,6 +76,9 @@ fn figures(summary: &Value, exit_code: i32) -> Vec<(String, String)> {
         ("checks passed".to_owned(), number("checks", "passes")),
         ("checks failed".to_owned(), number("checks", "fails")),
         ("requests failed".to_owned(), number("http_req_failed", "passes")),
+        ("WebSocket sessions".to_owned(), number("ws_sessions", "count")),
+        ("WebSocket messages sent".to_owned(), number("ws_msgs_sent", "count")),
+        ("WebSocket messages received".to_owned(), number("ws_msgs_received", "count")),
         ("groups".to_owned(), names(&summary["root_group"])),
     ];
     for (name, metric) in metrics.as_object().into_iter().flatten() {

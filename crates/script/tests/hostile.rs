@@ -228,3 +228,196 @@ fn a_failing_summary_and_teardown_keep_the_report() {
     );
     assert!(report.text().contains("iterations"));
 }
+
+#[test]
+fn any_options_are_taken_or_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (options, told) in [
+        ("null", ""),
+        ("5", "options"),
+        ("'x'", "options"),
+        ("[1]", "options"),
+        ("{ get vus() { throw new Error('mine'); } }", "mine"),
+        ("{ get vus() { for (;;) {} } }", "too long"),
+        ("(() => { const a = {}; a.a = a; return a; })()", "circular"),
+        ("{ vus: 10n }", "BigInt"),
+        ("{ vus: -1 }", "options.vus"),
+        ("{ vus: 1e300 }", "options.vus"),
+        ("{ vus: 4e9, duration: '1s' }", "users: "),
+        ("{ vus: 1.5 }", "options.vus"),
+        ("{ iterations: {} }", "options.iterations"),
+        ("{ duration: [] }", "options.duration"),
+        ("{ duration: '99999999999999999999h' }", "options.duration"),
+        ("{ stages: 'up' }", "options.stages"),
+        ("{ stages: [7] }", "options.stages"),
+        ("{ scenarios: [] }", "options.scenarios"),
+        ("{ scenarios: { a: 1 } }", "options.scenarios.a"),
+        ("{ thresholds: [] }", "options.thresholds"),
+        ("{ thresholds: { http_reqs: 1 } }", "options.thresholds.http_reqs"),
+        ("{ thresholds: { 'http_reqs{a': ['count>1'] } }", "options.thresholds"),
+        ("{ tags: 1 }", "options.tags"),
+        ("{ hosts: 'x' }", "options.hosts"),
+        ("{ hosts: { a: '999.0.0.1' } }", "options.hosts.a"),
+        ("{ tlsAuth: [1] }", "options.tlsAuth"),
+        ("{ tlsVersion: 1 }", "options.tlsVersion"),
+        ("{ summaryTrendStats: [{}] }", "options.summaryTrendStats"),
+        ("{ userAgent: 1 }", "options.userAgent"),
+        ("{ batch: 'x' }", "options.batch"),
+        ("{ rps: -1 }", "options.rps"),
+        ("{ blacklistIPs: ['::/200'] }", "options.blacklistIPs"),
+        ("{ executionSegment: '0:1/4' }", "options.executionSegment"),
+        ("{ vus: NaN, duration: null, tags: undefined, a: Symbol(), b: () => 1 }", ""),
+        ("{ userAgent: 'x\\r\\ny: z' }", "options.userAgent"),
+    ] {
+        let script = format!("export const options = {options};\nexport default function () {{}}");
+        match run_in(folder.path(), "", &script).0 {
+            Ok(_) => assert!(told.is_empty(), "{options} was taken"),
+            Err(failed) => {
+                let text = failed.to_string();
+                assert!(!told.is_empty() && text.contains(told), "{options}: {text}");
+                assert!([104, 107].contains(&failed.exit_code), "{options}: {}", failed.exit_code);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rejected_promise_fails_its_iteration() {
+    let folder = tempfile::tempdir().unwrap();
+    for (body, told) in [
+        ("await null; a.b();", "test.js:3"),
+        ("Promise.reject(new Error('left alone'));", "Uncaught (in promise) Error: left alone"),
+        ("await Promise.reject(5);", "5"),
+    ] {
+        let script = format!("let a;\nexport default async function () {{\n{body}\n}}");
+        let (result, lines) = run_in(folder.path(), "", &script);
+        assert_eq!(result.unwrap().exceptions, 1, "{body}: {lines:?}");
+        assert!(lines[0].contains(told), "{body}: {lines:?}");
+    }
+    let script = "export default async function () { const a = Promise.reject(new Error('seen')); await a.catch(() => {}); }";
+    assert_eq!(run_in(folder.path(), "", script).0.unwrap().exceptions, 0);
+}
+
+#[test]
+fn an_exception_has_its_line_and_a_caret() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, lines) = run_in(folder.path(), "", "let a;\nexport default function () {\n  a.b();\n}");
+    assert!(
+        lines[0].contains("test.js:3:") && lines[0].contains("  a.b();\n") && lines[0].ends_with('^'),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn endless_recursion_in_module_code_is_told() {
+    refused(
+        "(function f(n) { return 1 + f(n + 1); })(0);\nexport default function () {}",
+        107,
+        &["stack", "test.js:1"],
+    );
+}
+
+#[test]
+fn endless_allocation_in_module_code_and_setup_is_bounded() {
+    let grow = "const all = []; for (;;) { all.push(new Uint8Array(1 << 20)); }";
+    refused(&format!("{grow}\nexport default function () {{}}"), 107, &["out of memory"]);
+    refused(
+        &format!("export function setup() {{ {grow} }}\nexport default function () {{}}"),
+        107,
+        &["setup() failed", "out of memory"],
+    );
+}
+
+/// A server that sends this head and then zeros without end.
+fn endless_body(head: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut asked = [0; 4096];
+            let zeros = vec![b'0'; 1 << 20];
+            let _read = stream.read(&mut asked).is_ok();
+            let mut sent = stream.write_all(head.as_bytes());
+            while sent.is_ok() {
+                sent = stream.write_all(&zeros);
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn a_reply_of_ten_gigabytes_is_bounded() {
+    let url = endless_body("HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n");
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import http from 'k6/http';
+        export default function () {
+            const res = http.get(__ENV.URL);
+            if (res.error === '' || res.error_code === 0) throw new Error(`taken: ${res.status} ${res.body.length}`);
+        }";
+    let (result, lines) = run_in(folder.path(), &url, script);
+    assert_eq!(result.unwrap().exceptions, 0, "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("bytes")), "{lines:?}");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_shown_as_far_as_they_are() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import http from 'k6/http'; import { check } from 'k6';
+        export default function () {
+            const res = http.get(`${__ENV.URL}/bytes`);
+            if (res.body.length !== 3 || res.body.codePointAt(0) !== 0xfffd) throw new Error(JSON.stringify(res.body));
+            let told = '';
+            try { res.json(); } catch (error) { told = error.message; }
+            if (!told.includes('cannot parse json')) throw new Error(told);
+            if (res.html().find('p').size() !== 0) throw new Error('a page');
+        }";
+    let (result, lines) = run_in(folder.path(), &server.url, script);
+    assert_eq!(result.unwrap().exceptions, 0, "{lines:?}");
+}
+
+#[test]
+fn a_circle_of_redirects_ends() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import http from 'k6/http';
+        export default function () {
+            const res = http.get(`${__ENV.URL}/circle`, { redirects: 4 });
+            if (res.status !== 302) throw new Error(`${res.status}`);
+        }";
+    assert_eq!(run_in(folder.path(), &server.url, script).0.unwrap().exceptions, 0);
+    assert_eq!(server.total(), 5);
+}
+
+#[test]
+fn forbidden_servers_get_nothing() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    for (option, code) in [("blacklistIPs: ['127.0.0.0/8']", 1110), ("blockHostnames: ['*.0.0.1']", 1111)] {
+        let script = format!(
+            "import http from 'k6/http'; export const options = {{ {option} }};
+            export default function () {{
+                const res = http.get(`${{__ENV.URL}}/ok`);
+                if (res.error_code !== {code}) throw new Error(`${{res.error_code}} ${{res.error}}`);
+            }}"
+        );
+        let (result, lines) = run_in(folder.path(), &server.url, &script);
+        assert_eq!(result.unwrap().exceptions, 0, "{lines:?}");
+    }
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
+fn rps_holds_all_users_back() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import http from 'k6/http';
+        export const options = { rps: 40, scenarios: { a: { executor: 'constant-vus', vus: 5, duration: '500ms' } } };
+        export default function () { http.get(`${__ENV.URL}/ok`); }";
+    let (result, lines) = run_in(folder.path(), &server.url, script);
+    assert_eq!(result.unwrap().exceptions, 0, "{lines:?}");
+    // 0.5 s of 40 a second, and what each user waits for at the end.
+    assert!((1..=30).contains(&server.total()), "{}", server.total());
+}

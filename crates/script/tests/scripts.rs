@@ -107,6 +107,10 @@ scripts! {
     jslib, "jslib.js", counts(2, 1, 7);
     response_callback, "callback.js", counts(5, 1, 1);
     network_errors, "errors.js", counts(6, 1, 6);
+    html_is_searched, "html.js", counts(1, 1, 16);
+    forms_and_links, "forms.js", counts(4, 1, 7);
+    websockets_that_block, "ws.js", counts(0, 2, 10);
+    websockets_with_events, "websockets.js", counts(0, 1, 4);
     response_fields, "headers.js", counts(3, 1, 7);
 }
 

@@ -12,7 +12,7 @@ use rquickjs::{Ctx, Value, qjs};
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Touched lazily: a user that needs little takes little.
 const STACK_BYTES: usize = 512 << 10;
@@ -25,6 +25,8 @@ pub(crate) enum Wait {
     /// For its next iteration; nothing of the script is on the stack.
     Idle,
     Sleep(Duration),
+    /// For the user's bell, or for this time.
+    Bell(Option<Instant>),
     /// All of these, so many at once.
     Http(Vec<Call>, Parallel),
 }

@@ -9,10 +9,12 @@
 mod anchor;
 mod coroutine;
 mod error;
+mod intrinsics;
 mod modules;
 mod realm;
 
 pub(crate) use coroutine::{Doorway, Parallel, Resume, Thread, Wait, current, end_of_time, suspend};
 pub(crate) use error::{Raised, of_value, raised, throw, throw_marked};
+pub(crate) use intrinsics::Objects;
 pub(crate) use modules::{Sources, normal};
-pub(crate) use realm::{Engine, Kept, Realm, proto};
+pub(crate) use realm::{Engine, Kept, Realm, ensure, proto};

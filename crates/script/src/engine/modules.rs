@@ -1,6 +1,8 @@
 //! Modules by name: k6's own, offline versions of jslib's, and local files. Each source is compiled once and then
 //! loaded from bytecode. Nothing is fetched.
 
+use super::Objects;
+use super::realm::ensure;
 use crate::builtin;
 use crate::syntax;
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
@@ -28,6 +30,10 @@ pub(crate) struct Sources {
     /// Why an import or a file was refused, in one line.
     refused: RefCell<Option<String>>,
     uses_promises: Cell<bool>,
+    uses_forms: Cell<bool>,
+    objects: Cell<Objects>,
+    /// All modules were loaded once.
+    known: Cell<bool>,
 }
 
 impl Sources {
@@ -40,6 +46,9 @@ impl Sources {
             texts: RefCell::default(),
             refused: RefCell::default(),
             uses_promises: Cell::new(false),
+            uses_forms: Cell::new(false),
+            objects: Cell::default(),
+            known: Cell::new(false),
         })
     }
 
@@ -58,6 +67,21 @@ impl Sources {
     /// Whether a script waits by promises: its jobs would run among those of other users of the same runtime.
     pub(crate) fn uses_promises(&self) -> bool {
         self.uses_promises.get()
+    }
+
+    /// Whether a script may read a response as HTML.
+    pub(crate) fn uses_forms(&self) -> bool {
+        self.uses_forms.get()
+    }
+
+    /// What a context needs for these sources; everything until all modules were loaded once.
+    pub(crate) fn objects(&self) -> Objects {
+        if self.known.get() { self.objects.get() } else { Objects::ALL }
+    }
+
+    /// All modules were loaded once.
+    pub(crate) fn settle(&self) {
+        self.known.set(true);
     }
 
     fn refuse(&self, base: &str, name: &str, why: String) -> Error {
@@ -109,6 +133,7 @@ impl Sources {
     /// JavaScript of a module, and whether it is a user's.
     fn javascript(&self, name: &str) -> std::result::Result<String, String> {
         if let Some(source) = builtin::source(name) {
+            self.objects.set(self.objects.get().and(Objects::named_in(source)));
             return Ok(source.to_owned());
         }
         let text = self.read(name)?;
@@ -117,17 +142,26 @@ impl Sources {
         } else {
             text
         };
+        self.objects.set(self.objects.get().and(Objects::named_in(&script)));
         if ["async", "await", "Promise", ".then(", "setTimeout", "setInterval"]
             .iter()
             .any(|word| script.contains(word))
         {
             self.uses_promises.set(true);
         }
+        if ["html", "submitForm", "clickLink"].iter().any(|word| script.contains(word)) {
+            self.uses_forms.set(true);
+        }
         self.texts.borrow_mut().insert(name.to_owned(), script.as_str().into());
         Ok(script)
     }
 
-    /// A syntax error's place, with the line and a caret under it.
+    /// A place's line in a script with a caret under it, on lines of their own; empty where it is not known.
+    pub(crate) fn caret(&self, place: &str) -> String {
+        syntax::caret(place, |file| self.texts.borrow().get(file).cloned()).unwrap_or_default()
+    }
+
+    /// An exception's place, with the line and a caret under it.
     pub(crate) fn explain(&self, raised: &super::Raised) -> String {
         syntax::explain(raised, |file| self.texts.borrow().get(file).cloned())
     }
@@ -138,7 +172,10 @@ impl Sources {
         }
         let script = self.javascript(name).map_err(|why| self.refuse("", name, why))?;
         let module = Module::declare(ctx.clone(), name, script)?;
-        let bytes = module.write(WriteOptions::default())?;
+        // Each user has its own copy.
+        let strip_debug = builtin::source(name).is_some();
+        let options = WriteOptions { strip_source: true, strip_debug, ..WriteOptions::default() };
+        let bytes = module.write(options)?;
         self.compiled.borrow_mut().insert(name.to_owned(), bytes.into());
         Ok(module)
     }
@@ -175,7 +212,12 @@ impl Loader for Shelf {
         _attributes: Option<ImportAttributes<'js>>,
     ) -> Result<Module<'js, Declared>> {
         let known = self.0.compiled.borrow().get(name).cloned();
-        let Some(bytes) = known else { return self.0.compile(ctx, name) };
+        let Some(bytes) = known else {
+            let module = self.0.compile(ctx, name)?;
+            ensure(ctx, self.0.objects())?;
+            return Ok(module);
+        };
+        ensure(ctx, self.0.objects())?;
         // SAFETY: QuickJS of this process wrote the bytes, and they live as long as the loader, thus the runtime.
         #[expect(unsafe_code, reason = "a script is compiled once for all users")]
         unsafe {

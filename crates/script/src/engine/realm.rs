@@ -1,5 +1,6 @@
 //! A QuickJS runtime and the contexts in it: bounds of memory and time, globals, and the script's exports.
 
+use super::Objects;
 use super::anchor::Anchor;
 use super::coroutine::set_stack_floor;
 use super::modules::{Shelf, Sources};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Stack for code outside a coroutine: loading modules, setup, handleSummary.
 const INIT_STACK_BYTES: usize = 1 << 20;
+/// What adds `html`, `submitForm` and `clickLink` to responses.
+const FORMS: &str = "trimtab/forms";
 /// Collections of cycles begin when so much was allocated anew.
 const GC_BYTES: usize = 4 << 20;
 
@@ -24,6 +27,8 @@ pub(crate) struct Engine {
     raw: Cell<*mut qjs::JSRuntime>,
     deadline: Rc<Cell<Option<Instant>>>,
     anchor: RefCell<Option<Anchor>>,
+    /// Objects of natives that all its users have in common.
+    common: RefCell<BTreeMap<&'static str, Persistent<Object<'static>>>>,
     // After the runtime, which reads bytecode in it.
     pub(crate) sources: Rc<Sources>,
 }
@@ -31,6 +36,7 @@ pub(crate) struct Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // No user is left: they hold the engine.
+        self.common.borrow_mut().clear();
         self.anchor.borrow_mut().take();
     }
 }
@@ -48,8 +54,21 @@ impl Engine {
         let end = Rc::clone(&deadline);
         runtime
             .set_interrupt_handler(Some(Box::new(move || end.get().is_some_and(|end| Instant::now() > end))));
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(|ctx, promise, reason, is_handled| {
+            if let Ok(user) = super::current(&ctx) {
+                let why = (!is_handled).then(|| super::of_value(&reason));
+                user.events.borrow_mut().rejection(&ctx, promise, why);
+            }
+        })));
         let anchor = RefCell::new(Some(Anchor::new(&runtime)?));
-        Ok(Rc::new(Self { runtime, raw: Cell::new(std::ptr::null_mut()), deadline, anchor, sources }))
+        Ok(Rc::new(Self {
+            runtime,
+            raw: Cell::new(std::ptr::null_mut()),
+            deadline,
+            anchor,
+            common: RefCell::default(),
+            sources,
+        }))
     }
 
     /// Makes the anchor's frame the innermost one.
@@ -57,6 +76,22 @@ impl Engine {
         if let Some(anchor) = self.anchor.borrow_mut().as_mut() {
             anchor.touch();
         }
+    }
+
+    /// An object without anything of one user, made once for all of this runtime.
+    pub(crate) fn common<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        name: &'static str,
+        make: impl FnOnce() -> rquickjs::Result<Object<'js>>,
+    ) -> rquickjs::Result<Object<'js>> {
+        let known = self.common.borrow().get(name).cloned();
+        if let Some(known) = known {
+            return known.restore(ctx);
+        }
+        let made = make()?;
+        self.common.borrow_mut().insert(name, Persistent::save(ctx, made.clone()));
+        Ok(made)
     }
 
     /// Runs `f` under a time limit, outside any coroutine.
@@ -83,6 +118,7 @@ pub(crate) enum Kept {
 /// One user's globals and module instances.
 pub(crate) struct Realm {
     kept: RefCell<BTreeMap<Kept, Persistent<Value<'static>>>>,
+    objects: Cell<Objects>,
     context: Context,
     engine: Rc<Engine>,
 }
@@ -90,9 +126,15 @@ pub(crate) struct Realm {
 impl Realm {
     /// An empty realm with k6's globals.
     pub(crate) fn new(engine: &Rc<Engine>, user: &Rc<User>) -> anyhow::Result<Rc<Self>> {
+        let objects = engine.sources.objects();
         let context =
-            Context::full(&engine.runtime).map_err(|_| anyhow::anyhow!("no memory for a virtual user"))?;
-        let realm = Rc::new(Self { kept: RefCell::default(), context, engine: Rc::clone(engine) });
+            objects.context(&engine.runtime).map_err(|_| anyhow::anyhow!("no memory for a virtual user"))?;
+        let realm = Rc::new(Self {
+            kept: RefCell::default(),
+            objects: Cell::new(objects),
+            context,
+            engine: Rc::clone(engine),
+        });
         user.set_realm(&realm);
         let made = realm.with(user, |ctx| {
             engine.raw.set(runtime_of(ctx));
@@ -108,6 +150,9 @@ impl Realm {
         self.with(user, |ctx| {
             let namespace = import(ctx, &entry).map_err(|error| raised(ctx, &error))?;
             self.keep(ctx, Kept::Script, namespace.into_value());
+            if self.engine.sources.uses_forms() {
+                import(ctx, FORMS).map_err(|error| raised(ctx, &error))?;
+            }
             Ok(())
         })
     }
@@ -155,6 +200,14 @@ impl Drop for Realm {
         // Before their context.
         self.kept.borrow_mut().clear();
     }
+}
+
+/// Adds objects of JavaScript's own to the running user's realm that it has not yet.
+pub(crate) fn ensure(ctx: &Ctx<'_>, wanted: Objects) -> rquickjs::Result<()> {
+    if let Some(realm) = super::current(ctx)?.realm() {
+        realm.objects.set(realm.objects.get().add(ctx, wanted));
+    }
+    Ok(())
 }
 
 /// An object that the running user's realm keeps.

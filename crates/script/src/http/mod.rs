@@ -1,5 +1,6 @@
 //! k6/http: what a script asks, how it is sent (redirects, cookies, digest), what comes back, and its metrics.
 
+mod barred;
 mod batch;
 mod body;
 mod call;
@@ -13,10 +14,12 @@ mod perform;
 mod response;
 mod urls;
 
+pub(crate) use barred::Barred;
 pub(crate) use call::{Call, Exchange, ResponseType};
 pub(crate) use cookies::{Cookie, Jar, unix_ms};
 pub(crate) use expected::Expected;
 pub(crate) use module::install;
-pub(crate) use perform::perform_all;
-pub(crate) use response::{deliver, prototype};
-pub(crate) use urls::Urls;
+pub(crate) use params::call;
+pub(crate) use perform::{cookie_field, perform_all};
+pub(crate) use response::{canonical, deliver, prototype};
+pub(crate) use urls::{Urls, resolve};

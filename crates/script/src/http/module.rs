@@ -5,7 +5,7 @@
 use super::call::Call;
 use super::expected::Expected;
 use super::{batch, jar_object, params, response};
-use crate::engine::{Parallel, Resume, Wait, current, suspend, throw};
+use crate::engine::{Kept, Parallel, Resume, Wait, current, proto, suspend, throw};
 use crate::user::User;
 use crate::values::{function, text_of};
 use http::Method;
@@ -28,6 +28,10 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, http: &Object<'js>) -> Result<()> {
     function(ctx, http, "request", request)?;
     function(ctx, http, "asyncRequest", async_request)?;
     function(ctx, http, "batch", batch::batch)?;
+    function(ctx, http, "response", |ctx: Ctx<'js>| {
+        let user = current(&ctx)?;
+        proto(&ctx, &user, Kept::Response)
+    })?;
     function(ctx, http, "setResponseCallback", set_response_callback)?;
     function(ctx, http, "cookieJar", |ctx: Ctx<'js>| jar_object::make(&ctx, None))?;
     function(ctx, http, "newCookieJar", |ctx: Ctx<'js>| {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Builds a call. `what` is `method`, `url`, `body` and `params` of the script.
-pub(super) fn call<'js>(
+pub(crate) fn call<'js>(
     ctx: &Ctx<'js>,
     user: &User,
     method: Method,

@@ -54,12 +54,9 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
     let mut left = call.redirects;
     let mut challenged = false;
     loop {
-        let mut response = match &call.bad_url {
-            Some(why) => unsent(why),
-            None => user.pool.send(&request(user, &call)).await,
-        };
+        let (mut response, refused) = attempt(user, &call).await;
         let cookies = keep_cookies(user, &call, &response);
-        let error_code = error_code(&response);
+        let error_code = refused.unwrap_or_else(|| error_code(&response));
         let next = redirect(&call, &response);
         if let (Some(Err(why)), true) = (&next, left > 0) {
             response.failure.get_or_insert_with(|| Failure {
@@ -91,6 +88,28 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
     }
 }
 
+/// One hop; with k6's number of the error where nothing may be sent there.
+async fn attempt(user: &User, call: &Call) -> (Response, Option<u32>) {
+    if let Some(why) = &call.bad_url {
+        return (unsent(why), None);
+    }
+    let setup = &user.test.setup;
+    if !setup.http.barred.is_empty() {
+        let target = call.origin.target();
+        let hosts = &setup.network.hosts;
+        let given =
+            hosts.get(&format!("{}:{}", target.host(), target.port())).or_else(|| hosts.get(target.host()));
+        let given = given.map(std::net::SocketAddr::ip);
+        if let Some((code, why)) = setup.http.barred.refuse(&call.origin, given).await {
+            return (unsent(&why), Some(code));
+        }
+    }
+    if let Some(turn) = user.test.next_request(Instant::now()) {
+        tokio::time::sleep_until(turn.into()).await;
+    }
+    (user.pool.send(&request(user, call)).await, None)
+}
+
 fn request(user: &User, call: &Call) -> Request {
     let mut request = Request::to(call.origin.clone(), call.method.clone(), call.path.to_string());
     request.headers = call.headers.clone();
@@ -114,7 +133,7 @@ fn request(user: &User, call: &Call) -> Request {
 }
 
 /// Cookies of the jar and of the call; the call's own win.
-fn cookie_field(user: &User, call: &Call) -> Option<String> {
+pub(crate) fn cookie_field(user: &User, call: &Call) -> Option<String> {
     let target = call.origin.target();
     let jar = call.jar.as_ref().map_or_else(|| user.jar.borrow(), |jar| jar.borrow());
     if jar.is_empty() && call.cookies.is_empty() {

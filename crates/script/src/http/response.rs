@@ -6,11 +6,11 @@ use super::call::{Exchange, ResponseType};
 use crate::engine::{Kept, proto, throw};
 use crate::select;
 use crate::user::User;
-use crate::values::function;
+use crate::values::{array_buffer, function};
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::{Constructor, Opt, This};
 use rquickjs::object::Accessor;
-use rquickjs::{ArrayBuffer, Class, Ctx, JsLifetime, Object, Result, String as JsString, Value};
+use rquickjs::{Class, Ctx, JsLifetime, Object, Result, String as JsString, Value};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -79,12 +79,6 @@ pub(crate) fn prototype<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
         "request" => request,
     );
     function(ctx, &object, "json", json)?;
-    for name in ["html", "submitForm", "clickLink"] {
-        let refuse = move |ctx: Ctx<'js>| {
-            Err::<(), _>(throw(&ctx, &format!("response.{name} is not supported, as k6/html is not")))
-        };
-        function(ctx, &object, name, refuse)?;
-    }
     Ok(object)
 }
 
@@ -114,7 +108,7 @@ fn body<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Value<'js>> {
     match exchange.0.call.response_type {
         _ if exchange.0.response.status == 0 => Ok(Value::new_null(ctx)),
         ResponseType::None => Ok(Value::new_null(ctx)),
-        ResponseType::Binary => Ok(ArrayBuffer::new_copy(ctx, body)?.into_value()),
+        ResponseType::Binary => array_buffer(&ctx, body),
         ResponseType::Text => Ok(JsString::from_str(ctx, &text(body))?.into_value()),
     }
 }
@@ -124,7 +118,7 @@ fn text(body: &[u8]) -> Cow<'_, str> {
 }
 
 /// `content-type` as Go writes it: `Content-Type`.
-fn canonical(name: &str) -> String {
+pub(crate) fn canonical(name: &str) -> String {
     let mut upper = true;
     name.chars()
         .map(|c| {

@@ -1,16 +1,15 @@
 const native = globalThis.__trimtab.http;
-const send = { ...native };
 export const { asyncRequest, setResponseCallback, cookieJar } = native;
 // What suspends is called by a function of its own: its return links the user's stack frames again.
-export function get(url, params) { return send.get(url, params); }
-export function head(url, params) { return send.head(url, params); }
-export function post(url, body, params) { return send.post(url, body, params); }
-export function put(url, body, params) { return send.put(url, body, params); }
-export function patch(url, body, params) { return send.patch(url, body, params); }
-export function del(url, body, params) { return send.del(url, body, params); }
-export function options(url, body, params) { return send.options(url, body, params); }
-export function request(method, url, body, params) { return send.request(method, url, body, params); }
-export function batch(requests) { return send.batch(requests); }
+export function get(url, params) { return native.get(url, params); }
+export function head(url, params) { return native.head(url, params); }
+export function post(url, body, params) { return native.post(url, body, params); }
+export function put(url, body, params) { return native.put(url, body, params); }
+export function patch(url, body, params) { return native.patch(url, body, params); }
+export function del(url, body, params) { return native.del(url, body, params); }
+export function options(url, body, params) { return native.options(url, body, params); }
+export function request(method, url, body, params) { return native.request(method, url, body, params); }
+export function batch(requests) { return native.batch(requests); }
 
 export function CookieJar() {
   return native.newCookieJar();

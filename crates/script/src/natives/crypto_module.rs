@@ -4,11 +4,11 @@
 
 use crate::crypto::{Hash, hmac};
 use crate::engine::throw;
-use crate::values::{function, to_bytes};
+use crate::values::{array_buffer, function, to_bytes};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
-use rquickjs::{ArrayBuffer, Ctx, IntoJs, Object, Result, Value};
+use rquickjs::{Ctx, IntoJs, Object, Result, Value};
 
 /// Random bytes asked for at once.
 const MAX_RANDOM_BYTES: usize = 16 << 20;
@@ -60,7 +60,7 @@ fn encode<'js>(ctx: &Ctx<'js>, bytes: Vec<u8>, encoding: &str) -> Result<Value<'
         "base64" => STANDARD.encode(bytes).into_js(ctx),
         "base64url" => URL_SAFE.encode(bytes).into_js(ctx),
         "base64rawurl" => URL_SAFE_NO_PAD.encode(bytes).into_js(ctx),
-        "binary" => Ok(ArrayBuffer::new(ctx.clone(), bytes)?.into_value()),
+        "binary" => array_buffer(ctx, &bytes),
         other => Err(throw(
             ctx,
             &format!("unknown encoding `{other}`, use hex, base64, base64url, base64rawurl or binary"),
@@ -76,5 +76,5 @@ fn random_bytes(ctx: Ctx<'_>, count: usize) -> Result<Value<'_>> {
     if SystemRandom::new().fill(&mut bytes).is_err() {
         return Err(throw(&ctx, "randomBytes: the system has none"));
     }
-    Ok(ArrayBuffer::new(ctx, bytes)?.into_value())
+    array_buffer(&ctx, &bytes)
 }

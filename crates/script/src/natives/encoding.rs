@@ -3,12 +3,12 @@
 #![expect(clippy::needless_pass_by_value, reason = "QuickJS hands natives their arguments by value")]
 
 use crate::engine::throw;
-use crate::values::{function, to_bytes};
+use crate::values::{array_buffer, function, to_bytes};
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rquickjs::function::Opt;
-use rquickjs::{ArrayBuffer, Ctx, Object, Result, String as JsString, Value};
+use rquickjs::{Ctx, Object, Result, String as JsString, Value};
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, group: &Object<'js>) -> Result<()> {
     function(ctx, group, "b64encode", encode)?;
@@ -50,5 +50,5 @@ fn decode<'js>(
     if format.0.flatten().as_deref() == Some("s") {
         return Ok(JsString::from_str(ctx, &String::from_utf8_lossy(&bytes))?.into_value());
     }
-    Ok(ArrayBuffer::new(ctx, bytes)?.into_value())
+    array_buffer(&ctx, &bytes)
 }

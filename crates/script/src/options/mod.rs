@@ -1,12 +1,14 @@
 //! A script's `options`, and what the command line puts over them, as checked values. Errors name the field.
 
+#[cfg(test)]
+mod any;
 mod read;
 mod scenarios;
 
 pub(crate) use read::Reader;
 pub(crate) use scenarios::Scenario;
 
-use crate::http::ResponseType;
+use crate::http::{Barred, ResponseType};
 use crate::metrics::{Aggregation, Expression, Threshold};
 use crate::test::HttpDefaults;
 use anyhow::{Context, Result, bail};
@@ -17,33 +19,23 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// A lower `rps` is taken for this one.
+const MIN_RPS: f64 = 1e-3;
 /// What k6 prints of a trend unless told.
 const TREND_STATS: &[&str] = &["avg", "min", "med", "max", "p(90)", "p(95)"];
-/// Options of k6 that are read and do nothing here.
+/// Options of k6 that are read and do nothing here; the user is told.
 const WITHOUT_EFFECT: &[&str] = &[
-    "cloud",
-    "ext",
     "systemTags",
-    "noUsageReport",
     "linger",
     "paused",
     "httpDebug",
-    "noVUConnectionReuse",
-    "dns",
     "localIPs",
     "tlsCipherSuites",
     "summaryTimeUnit",
     "noSummary",
-    "blacklistIPs",
-    "blockHostnames",
-    "rps",
-    "executionSegment",
-    "executionSegmentSequence",
-    "features",
-    "noThresholds",
-    "external",
-    "vusMax",
 ];
+/// Options that are of k6's cloud, of extensions or of nothing that a run here has.
+const OF_OTHERS: &[&str] = &["cloud", "ext", "external", "features", "noUsageReport", "vusMax"];
 
 /// What the command line says about who runs how long; it replaces the script's own scenarios.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,6 +61,7 @@ pub(crate) struct Options {
     pub(crate) settings: Settings,
     pub(crate) tags: Vec<(String, String)>,
     pub(crate) keep_cookies: bool,
+    pub(crate) fresh_connections: bool,
     pub(crate) setup_timeout: Duration,
     pub(crate) teardown_timeout: Duration,
     pub(crate) min_iteration: Duration,
@@ -96,13 +89,15 @@ impl Options {
         let mut tags = reader.tags("tags")?;
         tags.retain(|(name, _)| overrides.tags.iter().all(|(own, _)| own != name));
         tags.extend(overrides.tags.iter().cloned());
-        let thresholds = if overrides.no_thresholds { Vec::new() } else { thresholds(&reader)? };
-        let mut known: Vec<String> = Vec::new();
+        let no_thresholds = overrides.no_thresholds || reader.flag("noThresholds")?;
+        let thresholds = if no_thresholds { Vec::new() } else { thresholds(&reader)? };
+        whole_test(&reader)?;
+        let mut known = half_effect(&reader)?;
         let mut unknown: Vec<String> = Vec::new();
         for key in map.keys() {
             if WITHOUT_EFFECT.contains(&key.as_str()) {
                 known.push(key.clone());
-            } else if !is_known(key) {
+            } else if !is_known(key) && !OF_OTHERS.contains(&key.as_str()) {
                 unknown.push(key.clone());
             }
         }
@@ -113,6 +108,7 @@ impl Options {
             settings: settings(&reader, env)?,
             tags,
             keep_cookies: reader.flag("noCookiesReset")?,
+            fresh_connections: reader.flag("noVUConnectionReuse")?,
             setup_timeout: reader.duration("setupTimeout")?.unwrap_or(Duration::from_secs(60)),
             teardown_timeout: reader.duration("teardownTimeout")?.unwrap_or(Duration::from_secs(60)),
             min_iteration: reader.duration("minIterationDuration")?.unwrap_or_default(),
@@ -148,8 +144,75 @@ fn is_known(key: &str) -> bool {
         "setupTimeout",
         "teardownTimeout",
         "summaryTrendStats",
+        "rps",
+        "dns",
+        "blockHostnames",
+        "blacklistIPs",
+        "noVUConnectionReuse",
+        "noThresholds",
+        "executionSegment",
+        "executionSegmentSequence",
     ];
     KNOWN.contains(&key)
+}
+
+/// A part of a test is refused: run whole, each part would send all the load.
+fn whole_test(reader: &Reader<'_>) -> Result<()> {
+    match reader.text("executionSegment")?.as_deref() {
+        None | Some("" | "0:1") => Ok(()),
+        Some(part) => bail!(
+            "options.executionSegment: `{part}` of a script cannot be run; give each machine its share of users or rate"
+        ),
+    }
+}
+
+/// What an option asks beyond what it does here.
+fn half_effect(reader: &Reader<'_>) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    if reader
+        .list("tlsAuth")?
+        .is_some_and(|list| list.len() > 1 || list.iter().any(|one| !one["domains"].is_null()))
+    {
+        all.push("tlsAuth: the first is used for all servers; what else it says".to_owned());
+    }
+    if let Some(dns) = reader.object("dns")? {
+        all.extend(
+            ["select", "policy"]
+                .iter()
+                .filter(|name| dns.contains_key(**name))
+                .map(|name| format!("dns.{name}")),
+        );
+    }
+    Ok(all)
+}
+
+/// How long addresses are used: k6's `dns.ttl`, a duration, `inf`, or `0` for not at all.
+fn addresses_fresh(reader: &Reader<'_>) -> Result<Option<Duration>> {
+    let Some(map) = reader.object("dns")? else { return Ok(None) };
+    let dns = Reader::new("options.dns", map);
+    dns.only(&["ttl", "select", "policy"])?;
+    match dns.get("ttl") {
+        Some(Value::String(text)) if text == "inf" => Ok(Some(Duration::MAX)),
+        Some(Value::String(text)) if text == "0" => Ok(Some(Duration::ZERO)),
+        _ => dns.duration("ttl"),
+    }
+}
+
+fn barred(reader: &Reader<'_>) -> Result<Barred> {
+    let texts = |name: &str| -> Result<Vec<String>> {
+        let list = reader.list(name)?.unwrap_or_default();
+        list.iter()
+            .map(|one| {
+                one.as_str()
+                    .map(str::to_owned)
+                    .with_context(|| format!("options.{name}: expected texts, not {one}"))
+            })
+            .collect()
+    };
+    let (hosts, ranges) = (texts("blockHostnames")?, texts("blacklistIPs")?);
+    let named = |name: &str, why: String| anyhow::anyhow!("options.{name}: {why}");
+    Barred::new(&hosts, &[]).map_err(|why| named("blockHostnames", why))?;
+    Barred::new(&hosts, &ranges).map_err(|why| named("blacklistIPs", why))
 }
 
 fn http(reader: &Reader<'_>) -> Result<HttpDefaults> {
@@ -171,6 +234,9 @@ fn http(reader: &Reader<'_>) -> Result<HttpDefaults> {
         throws: reader.flag("throw")?,
         batch: count("batch", defaults.batch)?,
         batch_per_host: count("batchPerHost", defaults.batch_per_host)?,
+        // k6 takes 0 for no limit.
+        rps: reader.number("rps")?.filter(|rps| *rps > 0.0 && rps.is_finite()).map(|rps| rps.max(MIN_RPS)),
+        barred: barred(reader)?,
         ..defaults
     })
 }
@@ -184,6 +250,9 @@ fn settings(reader: &Reader<'_>, env: &BTreeMap<String, String>) -> Result<Setti
     };
     settings.tls.insecure = reader.flag("insecureSkipTLSVerify")?;
     if let Some(agent) = reader.text("userAgent")? {
+        if agent.chars().any(char::is_control) {
+            bail!("options.userAgent: it holds a line break or another control character");
+        }
         settings.user_agent = agent;
     }
     (settings.tls.oldest, settings.tls.newest) = tls_versions(reader)?;
@@ -196,6 +265,9 @@ fn settings(reader: &Reader<'_>, env: &BTreeMap<String, String>) -> Result<Setti
         settings.tls.identity = Some(Identity { certificates_pem: pem("cert")?, key_pem: pem("key")? });
     }
     settings.hosts = hosts(reader)?;
+    if let Some(fresh) = addresses_fresh(reader)? {
+        settings.addresses_fresh = fresh;
+    }
     Ok(settings)
 }
 
@@ -323,6 +395,13 @@ mod tests {
             (json!({"tlsVersion": "ssl3.0"}), "options.tlsVersion"),
             (json!({"tags": {"a": {}}}), "options.tags.a"),
             (json!({"insecureSkipTLSVerify": "yes"}), "options.insecureSkipTLSVerify"),
+            (json!({"executionSegment": "0:1/4"}), "options.executionSegment"),
+            (json!({"dns": {"ttl": "x"}}), "options.dns.ttl"),
+            (json!({"dns": {"tll": "1s"}}), "options.dns.tll"),
+            (json!({"blockHostnames": ["a*b"]}), "options.blockHostnames"),
+            (json!({"blacklistIPs": ["10.0.0.0/99"]}), "options.blacklistIPs"),
+            (json!({"blacklistIPs": [1]}), "options.blacklistIPs"),
+            (json!({"rps": "fast"}), "options.rps"),
             (json!([]), "options"),
         ] {
             let error = format!("{:#}", options(&value).unwrap_err());
@@ -333,11 +412,15 @@ mod tests {
     #[test]
     fn unknown_options_are_told_and_known_ones_read() {
         let read = options(&json!({
-            "vus": 2, "iterations": 4, "vsu": 3, "cloud": {}, "noConnectionReuse": true,
-            "hosts": {"a.test": "127.0.0.1"}, "discardResponseBodies": true, "maxRedirects": 0,
+            "vus": 2, "iterations": 4, "vsu": 3, "cloud": {}, "noConnectionReuse": true, "httpDebug": "full",
+            "hosts": {"a.test": "127.0.0.1"}, "discardResponseBodies": true, "maxRedirects": 0, "rps": 5,
+            "dns": {"ttl": "5m", "select": "first"}, "noVUConnectionReuse": true, "executionSegment": "0:1",
         }))
         .unwrap();
-        assert_eq!((read.unknown, read.without_effect), (vec!["vsu".to_owned()], vec!["cloud".to_owned()]));
+        assert_eq!(read.unknown, ["vsu"]);
+        assert_eq!(read.without_effect, ["dns.select", "httpDebug"]);
+        assert_eq!((read.http.rps, read.fresh_connections), (Some(5.0), true));
+        assert_eq!(read.settings.addresses_fresh, Duration::from_secs(300));
         assert!(!read.settings.keep_alive);
         assert_eq!(read.settings.hosts["a.test"].port(), 0);
         assert_eq!((read.http.max_redirects, read.http.response_type), (0, ResponseType::None));

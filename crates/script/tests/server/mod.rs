@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose service cannot start has failed")]
 
+mod websocket;
+
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -38,7 +40,10 @@ impl Server {
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(request, Arc::clone(&counts)));
                     // A client that goes away is no failure of a test.
-                    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ended = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .with_upgrades()
+                        .await;
                 });
             }
         });
@@ -61,7 +66,10 @@ fn plain(status: u16, kind: &str, body: impl Into<Bytes>) -> Answer {
         .unwrap()
 }
 
-async fn answer(request: Request<Incoming>, counts: Counts) -> Result<Answer, Infallible> {
+async fn answer(mut request: Request<Incoming>, counts: Counts) -> Result<Answer, Infallible> {
+    if request.headers().contains_key("sec-websocket-key") && request.uri().path().starts_with("/ws") {
+        return Ok(websocket::upgrade(&mut request));
+    }
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let path = head.uri.path().to_owned();
@@ -99,11 +107,19 @@ async fn answer(request: Request<Incoming>, counts: Counts) -> Result<Answer, In
             .header("www-authenticate", "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"")
             .body(Full::default())
             .unwrap(),
+        "page" => plain(200, "text/html", PAGE),
         "bytes" => plain(200, "application/octet-stream", vec![0xff_u8, 0x00, 0x80]),
         "" | "ok" => plain(200, "text/plain", "fine"),
         _ => plain(404, "text/plain", "nothing here"),
     })
 }
+
+const PAGE: &str = r#"<!doctype html><title>Shop &amp; more</title>
+<div id="top" class="a b" data-items="3" data-who='{"name":"Ann"}'><h1>Orders</h1><ul><li>one<li class=x>two<li>three</ul></div>
+<form id="order" action="/echo?kept=no" method="post"><input name="sku" value="a-1"><input type="hidden" name="token" value="t 1">
+<input type="checkbox" name="gift" checked="checked"><input type="checkbox" name="not"><select name="size"><option value="s">S
+<option value="m" selected>M</select><textarea name="note">hi</textarea><input type="submit" name="go" value="Buy"></form>
+<form id="search" action="echo"><input name="q"></form><a href="/json?a=1&amp;b=2">a link</a>"#;
 
 fn echo(head: &http::request::Parts, body: &[u8]) -> String {
     let text = |text: &str| -> String {
