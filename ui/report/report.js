@@ -119,7 +119,7 @@ function page() {
   const open = data.findings.length, was = data.findings_first.length;
   const content = [
     section("goals", ["Goals"], null, data.goals.length, data.goals.length ? el("div", { class: "goals" }, data.goals.map(goal)) : empty("goals")),
-    data.levels && section("levels", ["How much it can take", "Levels"], "Stepped load: what each level showed, and what they say together. Everything below is of the reference level alone.", data.levels.levels.length, levels(data.levels)),
+    data.levels && section("levels", ["How much it can take", "Levels"], "Stepped load: what each level showed, and what they say together. The rest of this page is of the reference level alone.", data.levels.levels.length, levels(data.levels)),
     (two || data.steps.length > 0) && section("steps", ["Steps"], data.steps.length ? "One change at a time: found, predicted, applied, measured, judged." : null, data.steps.length,
       data.steps.length ? [predictionChart(data.steps), data.steps.map(step), data.steps_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.steps_left_out, "more step")} not shown`)] : empty("steps")),
     section("endpoints", ["Endpoints"], null, data.endpoints.length + data.endpoints_left_out, data.endpoints.length ? endpoints() : empty("endpoints")),

@@ -1,17 +1,12 @@
 //! Stepped load: its JSON, its text, and its section of the page.
 
 use crate::chromium::{assert_well, drawn};
-use crate::sample;
+use crate::sample::{self, scaling};
 use crate::schema::paths;
 use expect_test::{expect, expect_file};
 use model::{Scaling, StopKind};
 use report::text::Colour;
 use report::{Inputs, Measured, ReportData, html};
-
-/// A study with every field filled.
-fn scaling() -> Scaling {
-    serde_json::from_str(include_str!("levels.json")).expect("a study")
-}
 
 fn page(scaling: &Scaling) -> String {
     let (recording, diagnosis) = (sample::recording(false), sample::diagnosis(false));

@@ -489,6 +489,11 @@ pub(crate) fn nothing() -> (Recording, Diagnosis) {
     (Recording::default(), Diagnosis { version: 1, ..Diagnosis::default() })
 }
 
+/// A study of stepped load with every field filled.
+pub(crate) fn scaling() -> model::Scaling {
+    serde_json::from_str(include_str!("levels.json")).expect("a study")
+}
+
 /// A map of names to pages, for tests that look at each.
 pub(crate) fn pages() -> BTreeMap<&'static str, String> {
     use report::{Inputs, Measured, ReportData, html};
@@ -513,6 +518,7 @@ pub(crate) fn pages() -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("typical", page(full)),
         ("single", page(single)),
+        ("levels", page(Inputs { scaling: Some(&scaling()), ..single })),
         ("nothing", page(Inputs::default())),
         ("empty", page(Inputs { before: Some(empty), after: Some(empty), ..Inputs::default() })),
         ("many", page(Inputs { before: Some(Measured { recording: &before, diagnosis: &wide }), ..single })),
