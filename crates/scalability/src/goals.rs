@@ -110,17 +110,24 @@ fn course<'a>(
 }
 
 /// The rate at which the figures, taken to rise only, pass the limit: 0 where the first one does, infinite where none.
+/// A level counts as the middle of the highest figure up to it and the lowest from it on, so that one that happened to
+/// be slow among few requests is not taken for the edge.
 fn crossing(course: &Course<'_>, figures: &[f64]) -> f64 {
+    let mut lowest_on = figures.to_vec();
+    for at in (1..lowest_on.len()).rev() {
+        lowest_on[at - 1] = lowest_on[at - 1].min(lowest_on[at]);
+    }
     let mut before: Option<(f64, f64)> = None;
     let mut risen = f64::NEG_INFINITY;
-    for ((rate, _), figure) in course.points.iter().zip(figures) {
+    for (((rate, _), figure), lowest) in course.points.iter().zip(figures).zip(lowest_on) {
         risen = risen.max(*figure);
-        if risen >= course.limit {
+        let here = f64::midpoint(risen, lowest);
+        if here >= course.limit {
             let Some((low_rate, low)) = before else { return 0.0 };
-            let share = ((course.limit - low) / (risen - low)).clamp(0.0, 1.0);
+            let share = ((course.limit - low) / (here - low)).clamp(0.0, 1.0);
             return low_rate + share * (rate - low_rate);
         }
-        before = Some((*rate, risen));
+        before = Some((*rate, here));
     }
     f64::INFINITY
 }
@@ -138,6 +145,8 @@ mod tests {
         assert!((of(&[20.0, 50.0, 200.0]) - 30.0).abs() < 1e-9);
         // A level that happens to be quicker than a lower one does not take the limit back.
         assert!(of(&[20.0, 150.0, 90.0]) < 20.0);
+        // One that happens to be slow before quicker ones is no edge.
+        assert!(of(&[110.0, 50.0, 60.0]).is_infinite());
         assert!(of(&[20.0, 50.0, 60.0]).is_infinite());
         assert!(of(&[150.0, 160.0, 170.0]).abs() < 1e-12);
     }

@@ -106,8 +106,9 @@ fn machine(
         .max_by(|a, b| a.0.total_cmp(&b.0))?;
     let (used, at) = fullest;
     let of = |owner: &str| -> f64 {
-        let parts = resources.iter().filter(|r| r.part && r.owner == owner);
-        parts.filter_map(|r| used_by(r, at)).sum()
+        let parts = resources.iter().filter(|r| r.part && r.unit == cpu.unit && r.owner == owner);
+        // Not `sum`: that of nothing is -0.
+        parts.filter_map(|r| used_by(r, at)).fold(0.0, |all, used| all + used)
     };
     let (service, database, generator) = (of("service"), of("database"), of("generator"));
     if service + database <= 0.0 || service + database >= OWN_SHARE * used {

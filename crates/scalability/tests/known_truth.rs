@@ -210,6 +210,17 @@ fn a_generator_in_the_way_is_told_and_its_levels_are_not_used() {
     assert!(found.limit.reason.contains("95 % of a core"), "{:?}", found.limit);
 }
 
+#[test]
+fn a_cpu_that_others_fill_is_the_machines_limit() {
+    let mut rig = Rig::open(&Queue::new(1, 0.010), &[10.0, 40.0, 80.0, 120.0], 20.0, 1);
+    for level in &mut rig.levels {
+        level.others_fill_the_cpu();
+    }
+    let found = study(&rig, &[], None);
+    assert_eq!(found.limit.kind, LimitKind::Machine, "{:?}", found.limit);
+    assert!(found.limit.reason.contains("service 0.3") && found.limit.reason.contains("nobody watches 3.7"));
+}
+
 /// Replicas are held back by what they share.
 #[test]
 fn a_shared_database_bounds_the_replicas() {
