@@ -14,6 +14,7 @@ mod levels;
 mod number;
 mod pick;
 mod steps;
+pub mod team;
 mod template;
 pub mod text;
 mod traces;

@@ -4,6 +4,7 @@ use crate::access_logs::LogFlags;
 use crate::commands::load_script::ScriptFlags;
 use crate::commands::measure_levels::LevelFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use report::team::FailOn;
 use std::path::PathBuf;
 
 #[derive(Debug, Parser)]
@@ -17,6 +18,7 @@ use std::path::PathBuf;
   trimtab measure                         all instruments, under load -> a recording
   trimtab localize                        ranked findings of the last recording
   trimtab localize traces.jsonl.gz        ... of trace files
+  trimtab compare a.json b.json           which findings are new, gone or changed
   trimtab verify                          measure again and judge against the last recording
 
 Exit codes: 0 yes; 1 the answer is no (goal missed, not better); 2 could not answer."
@@ -67,6 +69,8 @@ pub enum Command {
     Measure(MeasureArgs),
     /// Say what is slow, why, and what a fix will bring
     Localize(LocalizeArgs),
+    /// Say which findings are new, gone or changed between two diagnoses
+    Compare(CompareArgs),
     /// Apply the remedy of one finding where Trimtab can, else print it
     Change(ChangeArgs),
     /// Judge a change: better, worse, same or unclear
@@ -180,6 +184,47 @@ pub struct LocalizeArgs {
     pub goals: Vec<String>,
     #[command(flatten)]
     pub logs: LogFlags,
+    #[command(flatten)]
+    pub team: TeamFlags,
+}
+
+/// For pipelines.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "In a pipeline")]
+pub struct TeamFlags {
+    /// What makes the exit code 1: goal (a missed goal), finding, finding:PERCENT (findings above information that promise
+    /// so much), never; several may be given [default: goal]
+    #[arg(long = "fail-on", value_name = "WHAT")]
+    pub fail_on: Vec<FailOn>,
+    /// Findings that are lived with: fingerprint, reason, until [default: trimtab.acknowledged.toml beside the settings]
+    #[arg(long, value_name = "FILE")]
+    pub acknowledged: Option<PathBuf>,
+    /// Write SARIF 2.1.0 for code scanning
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
+    /// Write goals and findings as JUnit test cases
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write a summary in Markdown, as $GITHUB_STEP_SUMMARY wants it
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  trimtab compare before/findings.json after/findings.json
+  trimtab compare .trimtab/recordings/20261122-2101 .trimtab/recordings/20261122-2130
+  trimtab compare main.json branch.json --fail-on-new
+
+Findings are matched by fingerprint. Whether response times got better, `trimtab verify` says with statistics.")]
+pub struct CompareArgs {
+    /// The older: what `trimtab localize --format json` printed, a recording, or a file of traces
+    pub before: PathBuf,
+    /// The newer
+    pub after: PathBuf,
+    /// Exit with 1 where there is a new finding above information
+    #[arg(long)]
+    pub fail_on_new: bool,
 }
 
 #[derive(Debug, Args)]

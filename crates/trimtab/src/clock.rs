@@ -17,6 +17,12 @@ pub fn stamp(unix_ns: u64) -> String {
     format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60)
 }
 
+/// Its day as `2026-11-22`, in UTC.
+pub fn day(unix_ns: u64) -> String {
+    let (year, month, day) = civil(unix_ns / 86_400_000_000_000);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// The date of a day since 1970-01-01, by Howard Hinnant's `civil_from_days`.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
@@ -39,5 +45,6 @@ mod tests {
         assert_eq!(stamp(0), "19700101-000000");
         assert_eq!(stamp(951_782_400_000_000_000), "20000229-000000");
         assert_eq!(stamp(1_795_381_385_000_000_000), "20261122-210305");
+        assert_eq!(day(1_795_381_385_000_000_000), "2026-11-22");
     }
 }

@@ -31,6 +31,16 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Appends to a file, which is made where there is none: a pipeline's summary belongs to all of its steps.
+///
+/// # Errors
+/// The file cannot be written; names it.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<()> {
+    let what = || format!("could not write {}", path.display());
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).with_context(what)?;
+    file.write_all(bytes).with_context(what)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 //! A library as well, so that benchmarks and tests run what users run.
 
 pub mod access_logs;
+pub mod acknowledged;
 pub mod apply;
 pub mod args;
 pub mod calibration;

@@ -2,10 +2,14 @@
 
 use super::{Answer, Setting};
 use crate::access_logs::{self, LogFlags, Logs};
-use crate::args::{LoadOverrides, LocalizeArgs};
+use crate::acknowledged;
+use crate::args::{LoadOverrides, LocalizeArgs, TeamFlags};
+use crate::files;
 use crate::settings::Settings;
+use crate::story;
 use anyhow::{Context, Result, bail};
-use model::{Goal, Recording};
+use model::{Diagnosis, Goal, Recording};
+use report::team::{FailOn, RuleText, Standing, junit, markdown, sarif};
 use std::path::PathBuf;
 
 pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
@@ -55,7 +59,52 @@ pub(super) fn run(setting: &Setting, args: &LocalizeArgs) -> Result<Answer> {
             setting.output.result(&logs.text);
         }
     }
-    Ok(Answer::of_goals(&diagnosis))
+    team(setting, &args.team, &diagnosis)
+}
+
+/// The forms for a team's tools, and what makes a pipeline fail.
+fn team(setting: &Setting, flags: &TeamFlags, diagnosis: &Diagnosis) -> Result<Answer> {
+    let config = &setting.common.config;
+    let known = acknowledged::read(flags.acknowledged.as_deref(), config)?;
+    for (entry, standing) in known.standings(diagnosis) {
+        match standing {
+            Standing::InForce => setting
+                .output
+                .say(&format!("acknowledged until {}: {}: {}", entry.until, entry.fingerprint, entry.reason)),
+            Standing::Expired => setting.output.warn(&format!(
+                "the acknowledgement of {} ended with {}: the finding counts again",
+                entry.fingerprint, entry.until
+            )),
+            Standing::Unmatched => setting.output.say(&format!(
+                "the acknowledgement of {} matches no finding: it can be removed",
+                entry.fingerprint
+            )),
+        }
+    }
+    if let Some(path) = &flags.sarif {
+        let texts: Vec<RuleText<'_>> = localize::rules::RULES
+            .iter()
+            .map(|rule| RuleText { name: rule.name, how: rule.how, why: rule.why })
+            .collect();
+        let place = config.file_name().unwrap_or_default().to_string_lossy();
+        let text = sarif(diagnosis, &known, &texts, env!("CARGO_PKG_VERSION"), &place);
+        files::write_whole(path, text.as_bytes())?;
+    }
+    if let Some(path) = &flags.junit {
+        files::write_whole(path, junit(diagnosis, &known).as_bytes())?;
+    }
+    if let Some(path) = &flags.markdown {
+        files::append(path, markdown(diagnosis, &known).as_bytes())?;
+    }
+    if flags.fail_on.is_empty() {
+        return Ok(Answer::of_goals(diagnosis));
+    }
+    let reasons: Vec<String> = flags.fail_on.iter().flat_map(|on| on.reasons(diagnosis, &known)).collect();
+    for reason in &reasons {
+        setting.output.say(&format!("fails: {}", story::one_line(reason)));
+    }
+    let unseen = flags.fail_on.contains(&FailOn::Goal) && Answer::of_goals(diagnosis) == Answer::Unknown;
+    Ok(if reasons.is_empty() && unseen { Answer::Unknown } else { Answer::of(reasons.is_empty()) })
 }
 
 /// What was read.

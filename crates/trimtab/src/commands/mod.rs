@@ -1,6 +1,7 @@
 //! One file per command: settings in, answer out. The exit code is the answer.
 
 mod change;
+mod compare;
 mod database;
 mod demo;
 mod init;
@@ -125,6 +126,7 @@ pub fn run(cli: Cli) -> Result<Answer> {
         Command::Init(args) => block_on(&context, init::run(&context, &args)),
         Command::Measure(args) => block_on(&context, measure::run(&context, &args)),
         Command::Localize(args) => localize::run(&context, &args),
+        Command::Compare(args) => compare::run(&context, &args),
         Command::Change(args) => block_on(&context, change::run(&context, &args)),
         Command::Verify(args) => block_on(&context, verify::run(&context, &args)),
         Command::Loop(args) => block_on(&context, looping::run(&context, &args)),

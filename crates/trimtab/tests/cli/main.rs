@@ -12,3 +12,4 @@ mod service;
 mod shelves;
 #[path = "../support/mod.rs"]
 mod support;
+mod team;
