@@ -59,6 +59,12 @@ class Processes:
                 process.kill()
 
 
+def build(place):
+    """The Rust service, a workspace of its own."""
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--manifest-path", HERE / "axum/Cargo.toml", "--target-dir",
+                    place / "axum/target"], check=True)
+
+
 def install(place):
     """A venv and two folders of node modules, made anew when their lists change."""
     def fresh(name, lists):
@@ -292,7 +298,11 @@ def main():
     (options.place / "logs").mkdir(parents=True, exist_ok=True)
     labels = tomllib.loads((DATA / "labels.toml").read_text())
     cases = [c for c in labels["case"] if any(c["name"].startswith(p) for p in options.only)]
+    if any(c["name"].startswith("shop/") for c in cases) and "SHOP_BINARY" not in os.environ:
+        sys.exit("SHOP_BINARY is not set: build the shop with `cargo build --release -p shop` and name its binary")
     install(options.place)
+    if any(c["name"].startswith("axum/") for c in cases):
+        build(options.place)
     processes, collector = Processes(options.place), Collector()
     try:
         services = Services(options.place, processes, Stores(options.place, processes), collector)
