@@ -80,7 +80,7 @@ def install(place):
     for name in ("express", "fastify"):
         folder = place / name
         folder.mkdir(exist_ok=True)
-        lists = [p for p in (HERE / name).glob("package*.json")]
+        lists = sorted((HERE / name).glob("package*.json"))
         done, finish = fresh(name, lists)
         if not done:
             for p in lists:
@@ -260,7 +260,7 @@ def drive(case, services, random_):
         method, path = load["ask"].split(" ", 1)
         ports = [services.port(s) for s in load.get("on", [case["service"]])]
         at = 0.0
-        for number in range(load.get("count", 40)):
+        for number in range(load.get("count", 32)):
             at += random_.expovariate(load.get("rate", 8))
             filled = re.sub(r"\{(\d+)-(\d+)\}", lambda m: str(random_.randint(int(m[1]), int(m[2]))), path)
             body = re.sub(r"\{(\d+)-(\d+)\}", lambda m: str(random_.randint(int(m[1]), int(m[2]))), load.get("body", ""))

@@ -119,17 +119,21 @@ fn every_kind_has_positives_and_near_misses() {
 fn findings_on_real_services_are_right_and_nothing_is_missed() {
     let (mut by_rule, mut lines) = (BTreeMap::<String, Count>::new(), String::new());
     let (mut open, mut held) = (Count::default(), Count::default());
-    // While rules are mended, the held-out third is not shown.
+    // While rules are mended, the held-out third is counted and not looked at.
     let hide = std::env::var_os("LABELLED_OPEN_ONLY").is_some();
     for case in cases() {
         let is_held = held_out(&case.name);
-        if is_held && hide {
+        if !folder().join(format!("{}.jsonl.gz", case.name)).exists() {
+            writeln!(lines, "absent {}", case.name).expect("a text");
             continue;
         }
         let told = told(&case.name);
+        let mut of_case = String::new();
         let sum = if is_held { &mut held } else { &mut open };
         let mut count = |rule: &String, one: Count| {
-            by_rule.entry(rule.clone()).or_default().add(one);
+            if !(is_held && hide) {
+                by_rule.entry(rule.clone()).or_default().add(one);
+            }
             sum.add(one);
         };
         for rule in &case.expect {
@@ -137,14 +141,17 @@ fn findings_on_real_services_are_right_and_nothing_is_missed() {
             count(rule, Count { right: usize::from(right), missed: usize::from(!right), ..Count::default() });
             if !right {
                 let others: Vec<&String> = told.keys().collect();
-                writeln!(lines, "missed {rule} of {} ({}); told: {others:?}", case.name, case.why).expect("a text");
+                writeln!(of_case, "missed {rule} of {} ({}); told: {others:?}", case.name, case.why).expect("a text");
             }
         }
         for (rule, what) in &told {
             if !case.expect.contains(rule) && !case.allow.contains(rule) {
                 count(rule, Count { wrong: 1, ..Count::default() });
-                writeln!(lines, "wrong {rule} of {} ({}): {what}", case.name, case.why).expect("a text");
+                writeln!(of_case, "wrong {rule} of {} ({}): {what}", case.name, case.why).expect("a text");
             }
+        }
+        if !(is_held && hide) {
+            lines += &of_case;
         }
     }
     let mut all = open;

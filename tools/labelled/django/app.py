@@ -137,8 +137,8 @@ def availability(request, customer):
 
 
 def menu(request, customer):
-    found = Product.objects.values("category").annotate(
-        n=models.Count("item"), sold=models.Sum("item__quantity")).order_by("-sold")
+    found = Item.objects.values("product__category").annotate(
+        n=models.Count("id"), sold=models.Sum("quantity")).order_by("-sold")
     return JsonResponse(list(found), safe=False)
 
 
