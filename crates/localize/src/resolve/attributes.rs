@@ -1,7 +1,7 @@
 //! Which attribute key means what, in every generation of the semantic conventions that is still sent.
 //! Each meaning is resolved separately, newest spelling first: libraries mix generations in one span.
 
-use model::{PackedValue, SpanTable, Sym};
+use model::{PackedValue, SpanTable, Sym, Value};
 
 /// What an attribute says. The number is its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("db.response.affected_rows", Meaning::Rows),
     ("db.query.parameter.", Meaning::Parameter),
     ("db.statement.parameters", Meaning::Parameter),
+    ("db.postgresql.values", Meaning::Parameter),
     ("db.operation.parameter.", Meaning::Parameter),
     ("db.operation.batch.size", Meaning::BatchSize),
     ("db.redis.pipeline_length", Meaning::BatchSize),
@@ -91,6 +92,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("url.template", Meaning::Route),
     ("http.response.body.size", Meaning::ResponseBytes),
     ("http.response.header.content-length", Meaning::ResponseBytes),
+    ("http.response.header.content_length", Meaning::ResponseBytes),
     ("http.response_content_length", Meaning::ResponseBytes),
     ("http.response_content_length_uncompressed", Meaning::ResponseBytes),
     ("response_size", Meaning::ResponseBytes),
@@ -269,8 +271,17 @@ impl Slots {
     }
 
     pub(crate) fn number(&self, table: &SpanTable, meaning: Meaning) -> Option<f64> {
-        table.unpack(self.values[meaning as usize]?).as_number()
+        match table.unpack(self.values[meaning as usize]?) {
+            Value::Text(text) => Value::Text(only(text)).as_number(),
+            value => value.as_number(),
+        }
     }
+}
+
+/// Headers come as lists: the text of the only element of one, else the text as it is.
+fn only(text: &str) -> &str {
+    let inner = text.trim().strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    inner.map_or(text, |t| t.trim().trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -284,5 +295,13 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), ATTRIBUTES.len());
         assert!(TABLE.len() < Entry::NONE.0 as usize);
+    }
+
+    #[test]
+    fn a_list_of_one_is_its_element() {
+        assert_eq!(only(r#"["1049"]"#), "1049");
+        assert_eq!(only("[7]"), "7");
+        assert_eq!(only("12"), "12");
+        assert_eq!(only(r#"["1","2"]"#), r#"1","2"#);
     }
 }

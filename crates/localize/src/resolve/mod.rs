@@ -600,6 +600,7 @@ fn is_pool(name: &str) -> bool {
             | "tcp.connect"
             | "tls.connect"
             | "db.connect"
+            | "redis-connect"
     )
 }
 

@@ -28,9 +28,10 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
         .filter(|(_, shape)| matches!(shape.class, Class::Server | Class::Internal))
         .filter(|(_, shape)| shape.own_share >= t.self_time_share && own_ms(facts, shape) >= t.min_gain_ms)
         .map(|(id, shape)| (id, shape, own.proof(facts, id)))
-        .filter(|(_, _, proof)| !proof.refutes(t.busy_share))
+        // Own time that nothing says of whether it is computing may be a wait: it is `not_observable`'s.
+        .filter(|(_, _, proof)| *proof != Proof::None && !proof.refutes(t.busy_share))
         // Where neighbours fill the CPU, own time is waiting for a turn, unless the service's use says otherwise.
-        .filter(|(_, _, proof)| !is_shared(facts) || (*proof != Proof::None && proof.share() >= t.busy_share))
+        .filter(|(_, _, proof)| !is_shared(facts) || proof.share() >= t.busy_share)
         .map(|(id, shape, proof)| candidate(facts, id, shape, proof))
         .collect()
 }
@@ -111,13 +112,20 @@ mod tests {
 
     #[test]
     fn time_without_any_call_is_one_finding() {
+        let mut recording = drawn(DRAWING);
+        recording.metrics.push(service_cpu(0.9));
         check_rule(
             "cpu_self_time",
-            &drawn(DRAWING),
+            &recording,
             &expect![[r#"
                 cpu_self_time GET /recommendations | 90.0 ms a request in GET /recommendations's own code | p95 100.0 -> 28.0 (10.0..100.0) C
             "#]],
         );
+    }
+
+    #[test]
+    fn own_time_of_a_service_that_nobody_watched_may_be_a_wait() {
+        check_rule("cpu_self_time", &drawn(DRAWING), &expect![[""]]);
     }
 
     #[test]

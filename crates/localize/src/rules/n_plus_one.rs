@@ -3,6 +3,7 @@
 use super::patterns::batch;
 use super::patterns::effect::{Effect, effect, summary};
 use super::patterns::frameworks::{self, Advice};
+use super::patterns::pages;
 use super::{Candidate, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
@@ -15,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
     name: "n_plus_one",
     needs: &[Signal::Traces],
     why: "A call per row pays a round trip per row; the cost grows with the data, not with the work.",
-    how: "The same template at least 5 times within one handling of a request, in half of the endpoint's requests, or in some where it runs once for each row of an earlier result; however far apart, and whatever connections are taken in between. Not: writes to a database (see `unbatched_writes`), equal parameters (see `redundant_call`), commands of a pipeline, retries, jobs that are no request.",
+    how: "The same template at least 5 times within one handling of a request, in half of the endpoint's requests, or in some where it runs once for each row of an earlier result; however far apart, and whatever connections are taken in between. Not: writes to a database (see `unbatched_writes`), equal parameters (see `redundant_call`), commands of a pipeline, pages of one result (OFFSET, or a range of the key that sorts it), fetches of a cursor, retries, jobs that are no request.",
     predicts: "The group becomes its first call plus 0.3 (N - 1) s; s is the median call less the round trip (5th percentile of the calls, or what the database's own time leaves of the median). Half of the gaps between the calls stays.",
     run,
 };
@@ -58,7 +59,14 @@ fn can_be_one(facts: &Facts<'_>, shape: &Shape) -> bool {
         (Class::Cache, _) => shape.overlap_share < 0.5,
         (class, _) => matches!(class, Class::Db | Class::Http | Class::Rpc),
     };
-    kind && !is_retried(shape) && !batch::is_batched(facts, shape)
+    kind && !is_retried(shape) && !batch::is_batched(facts, shape) && !are_pages(facts, shape)
+}
+
+/// One page after another of a long result: many rows each, where an N+1 has a call for each row.
+fn are_pages(facts: &Facts<'_>, shape: &Shape) -> bool {
+    shape.class == Class::Db
+        && shape.rows_mean.is_none_or(|rows| rows >= 2.0)
+        && pages::is_page(facts.name(shape.template))
 }
 
 /// Most calls failed: they are tries of one call.

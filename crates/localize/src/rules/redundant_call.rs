@@ -164,7 +164,7 @@ fn is_polling(facts: &Facts<'_>, same: &[Asked]) -> bool {
     let waits = |pair: &[Asked]| {
         let (a, b) = (facts.node(pair[0].node), facts.node(pair[1].node));
         let gap = (b.start_ns - a.end_ns) as f64;
-        a.parent == b.parent && a.subtree_end == pair[1].node && gap >= pause_ns.max(a.duration_ns() as f64)
+        a.parent == b.parent && a.subtree_end == pair[1].node && gap >= pause_ns
     };
     same.len() > 2 && same.windows(2).all(waits)
 }

@@ -51,6 +51,11 @@ fn best(facts: &Facts<'_>, chain: &Chain) -> Option<Candidate> {
 /// The call at `start` and the later ones that could have begun with it.
 fn from(facts: &Facts<'_>, chain: &Chain, start: usize) -> Side {
     let mut side = Side { calls: vec![chain.shapes[start]], doubtful: false };
+    // What follows a failure may be made because of it.
+    let fails = |id: &ShapeId| facts.shape(*id).errors * 2 >= facts.shape(*id).calls;
+    if fails(&chain.shapes[start]) {
+        return side;
+    }
     for at in start + 1..chain.shapes.len() {
         let id = chain.shapes[at];
         let overlapped = chain.shapes[start..at].iter().all(|earlier| facts.independent.holds(*earlier, id));

@@ -99,13 +99,15 @@ fn play(facts: &Facts<'_>, stream: Stream, shapes: &[&Shape], writes: &Writes) -
         }
         for group in &shape.groups {
             let start = facts.began_ns(group.tree);
+            // What one request asks twice is `redundant_call`'s.
+            let mut asked = HashSet::new();
             let read = |node: &NodeId| {
                 let this = facts.node(*node);
                 let process = facts.recording.spans.resources[this.row as usize];
                 let key = (process, facts.call(*node).params()?);
                 Some(Read { node: *node, key, at_ns: start + this.start_ns, ready_ns: start + this.end_ns })
             };
-            reads.extend(facts.nodes(group).iter().filter_map(read));
+            reads.extend(facts.nodes(group).iter().filter_map(read).filter(|r| asked.insert(r.key)));
         }
     }
     let written: u64 = subjects.iter().filter_map(|s| writes.calls.get(s)).sum();

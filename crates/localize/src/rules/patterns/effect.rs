@@ -127,12 +127,24 @@ fn statement(template: &str, first: &str) -> Effect {
     if WRITES.contains(&first) {
         return Effect::Write;
     }
+    if sets_up(template) {
+        return Effect::Control;
+    }
     if first == "WITH" || READS.contains(&first) {
         let mut words = template.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').skip(1);
         let changes = words.any(|word| CHANGES.iter().any(|change| word.eq_ignore_ascii_case(change)));
         return if changes { Effect::Write } else { Effect::Read };
     }
     Effect::Unknown
+}
+
+/// What drivers send by themselves in the form of a read: asyncpg when a connection goes back to its pool, Django when
+/// it is new.
+fn sets_up(template: &str) -> bool {
+    let text = template.get(..64).unwrap_or(template).to_ascii_lowercase();
+    ["select pg_advisory_unlock_all(", "select set_config(", "select pg_catalog.set_config("]
+        .iter()
+        .any(|start| text.starts_with(start))
 }
 
 fn command(first: &str) -> Effect {
@@ -233,6 +245,8 @@ mod tests {
         assert_eq!(db("insert into a values ($1)"), Effect::Write);
         assert_eq!(db("BEGIN READ ONLY"), Effect::Control);
         assert_eq!(db("sql.conn.reset_session"), Effect::Control);
+        assert_eq!(db("SELECT set_config(?, $1, false)"), Effect::Control);
+        assert_eq!(db("SELECT pg_advisory_unlock_all(); CLOSE ALL; RESET ALL"), Effect::Control);
         assert_eq!(db("frobnicate"), Effect::Unknown);
     }
 

@@ -52,6 +52,7 @@ fn of_statement(facts: &Facts<'_>, node: NodeId) -> Option<Vec<String>> {
         if key.starts_with("db.query.parameter.")
             || key.starts_with("db.operation.parameter.")
             || key == "db.statement.parameters"
+            || key == "db.postgresql.values"
         {
             sent = true;
             out.extend(elements(&value.to_string()));

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 const MAX_INSTANCES: usize = 200;
 /// Children of one handling that are looked at.
 const MAX_CHILDREN: usize = 1_000;
+/// Share of the handlings in which one call must follow the other closely; in the others the machine may have paused.
+const CLOSELY: f64 = 0.5;
 /// Shapes below a function that are searched for calls; one with more is not taken for a read.
 const MAX_BELOW_STEP: usize = 128;
 
@@ -84,13 +86,23 @@ fn calls_of(facts: &Facts<'_>, id: ShapeId) -> Vec<ShapeId> {
 
 /// The children of one handling that matter: each with whether it follows the one before closely.
 struct Row {
-    steps: Vec<(ShapeId, NodeId, bool)>,
+    steps: Vec<(ShapeId, NodeId, Follows)>,
+}
+
+/// How a step stands to the one before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    Closely,
+    /// After a pause, as a busy machine makes.
+    Later,
+    /// Beside it, or something else lies between.
+    Not,
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a share of a duration")]
 fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row {
     let t = facts.thresholds;
-    let mut steps: Vec<(ShapeId, NodeId, bool)> = Vec::new();
+    let mut steps: Vec<(ShapeId, NodeId, Follows)> = Vec::new();
     // What lies between the step before and this one, and whether that may lie there.
     let (mut between_ns, mut broken, mut transaction) = (0_i64, true, false);
     for child in facts.forest.children(handling).take(MAX_CHILDREN) {
@@ -105,15 +117,19 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
             transaction = nodes::is_open_after(facts, child, transaction);
             broken |= transaction;
         } else if eligible.contains(&shape) && !transaction {
-            let follows = steps.last().is_some_and(|(_, before, _)| {
+            let follows = steps.last().map_or(Follows::Not, |(_, before, _)| {
                 let before = facts.node(*before);
                 let overlap = crate::critical::overlap_ns(facts.node(handling).duration_ns(), t);
                 let allowed =
                     (before.duration_ns() as f64 * t.serial_gap_share).max(t.serial_gap_ms * 1e6) as i64;
                 let gap = node.start_ns - before.end_ns;
-                gap >= -overlap && gap - between_ns <= allowed
+                match gap {
+                    _ if broken || gap < -overlap => Follows::Not,
+                    _ if gap - between_ns <= allowed => Follows::Closely,
+                    _ => Follows::Later,
+                }
             });
-            steps.push((shape, child, follows && !broken));
+            steps.push((shape, child, follows));
             (between_ns, broken) = (0, false);
         } else if node.class.is_call() || node.class == Class::Internal && node.subtree_end > child + 1 {
             broken = true;
@@ -125,18 +141,24 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
 /// Shapes that follow each other in nearly all rows that have either.
 fn linked(rows: &[Row], share: f64) -> Vec<Vec<ShapeId>> {
     let mut seen: BTreeMap<ShapeId, usize> = BTreeMap::new();
-    let mut pairs: BTreeMap<(ShapeId, ShapeId), usize> = BTreeMap::new();
+    // Of each pair: how often one follows the other, and how often closely.
+    let mut pairs: BTreeMap<(ShapeId, ShapeId), (usize, usize)> = BTreeMap::new();
     for row in rows {
         for (at, (shape, _, follows)) in row.steps.iter().enumerate() {
             *seen.entry(*shape).or_default() += 1;
-            if *follows && at > 0 {
-                *pairs.entry((row.steps[at - 1].0, *shape)).or_default() += 1;
+            if *follows != Follows::Not && at > 0 {
+                let count = pairs.entry((row.steps[at - 1].0, *shape)).or_default();
+                count.0 += 1;
+                count.1 += usize::from(*follows == Follows::Closely);
             }
         }
     }
     let next: BTreeMap<ShapeId, ShapeId> = pairs
         .iter()
-        .filter(|((a, b), count)| a != b && **count as f64 >= share * seen[a].max(seen[b]) as f64)
+        .filter(|((a, b), (all, closely))| {
+            let seen = seen[a].max(seen[b]) as f64;
+            a != b && *all as f64 >= share * seen && *closely as f64 >= CLOSELY * seen
+        })
         .map(|((a, b), _)| (*a, *b))
         .collect();
     let inner: HashSet<ShapeId> = next.values().copied().collect();
