@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_goal_that_another_endpoint_misses_makes_nothing_critical_here() {
         let recording = drawn(
-            "repeat 20\napi server \"GET /slow\" 0..900\n  api db \"SELECT pg_sleep($1)\" 5..890\n\nrepeat 20\napi server \"GET /ok\" 0..10",
+            "repeat 20\napi server \"GET /slow\" 0..900\n  api db \"SELECT pg_sleep($1)\" 5..890\n\nrepeat 20\napi server \"GET /ok\" 0..10 busy_ns=9900000 idle_ns=100000",
         );
         let goals = vec!["p95(*) < 500 ms".parse().expect("a goal")];
         let found = localize(&recording, &Options { goals, ..Options::default() }).findings;
@@ -133,7 +133,7 @@ mod tests {
         let recording = drawn(
             r#"
             repeat 40
-            api server "GET /recommendations" 0..100 http.response.body.size=400
+            api server "GET /recommendations" 0..100 http.response.body.size=400 busy_ns=58000000 idle_ns=2000000
               api db "SELECT * FROM orders WHERE customer_id = $1" 5..45 db.response.returned_rows=500
             "#,
         );

@@ -37,11 +37,10 @@ fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
         && shape.calls as f64 / requests >= t.connects_per_request
         && shape.share_with(1, facts.endpoint_of(shape)) >= t.connects_per_request
         && !is_checkout(facts, shape)
-        && super::patterns::checkout::full(facts, shape).is_none()
 }
 
 /// Names of making a connection, by any instrumentation; taking one from a pool has another name or wraps it.
-pub(super) fn is_making(name: &str) -> bool {
+fn is_making(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let taking = ["pool", "acquire", "checkout", "get_conn", "getconnection", "prisma:engine:connection"];
     name.contains("connect") && !taking.iter().any(|word| name.contains(word))

@@ -118,7 +118,7 @@ mod tests {
             "cpu_self_time",
             &recording,
             &expect![[r#"
-                cpu_self_time GET /recommendations | 90.0 ms a request in GET /recommendations's own code | p95 100.0 -> 28.0 (10.0..100.0) C
+                cpu_self_time GET /recommendations | 90.0 ms a request in GET /recommendations's own code | p95 100.0 -> 31.6 (10.0..100.0) C
             "#]],
         );
     }

@@ -1,7 +1,5 @@
 //! `pool_saturation`: requests wait for a connection that others hold.
 
-use super::connection_per_request::is_making;
-use super::patterns::checkout::{self, Full};
 use super::patterns::frameworks::{self, Advice};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
@@ -15,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
     name: "pool_saturation",
     needs: &[Signal::Traces],
     why: "A request that waits for a connection does nothing else; behind a full pool every endpoint is as slow as the slowest.",
-    how: "Spans that take a connection from a pool wait 10 ms or more at their 95th percentile and hold 10 % of the critical path, or callers were seen waiting by the pool's own metrics. A span named `connect` is such a wait where the most connections that were ever in use at once were in use 60 % of the time in which somebody waited.",
+    how: "Spans that take a connection from a pool wait 10 ms or more at their 95th percentile and hold 10 % of the critical path, or callers were seen waiting by the pool's own metrics.",
     predicts: "The waits are gone but for the checkout itself. The size that is proposed makes Erlang C's wait negligible, and is refused where the database's CPU would pass 70 %.",
     run,
 };
@@ -34,19 +32,10 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
 fn is_one(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> bool {
     let t = facts.thresholds;
     shape.class == Class::Pool
+        && is_taking(facts.name(shape.template))
         && shape.duration_p95_ns >= t.pool_wait_ms * 1e6
         && shape.path_share.max(shape.path_share_tail) >= t.pool_wait_share
-        && (is_taking(facts.name(shape.template)) || full(facts, shape).is_some())
         && !connects_below(facts, id, shape)
-}
-
-/// Where a span's name says that it connects, a pool that was seen to be full.
-fn full(facts: &Facts<'_>, shape: &Shape) -> Option<Full> {
-    let name = facts.name(shape.template);
-    if is_taking(name) || !is_making(name) {
-        return None;
-    }
-    checkout::full(facts, shape)
 }
 
 /// Names of taking a connection from a pool.
@@ -75,7 +64,6 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         shape.path_share_tail * 100.0
     )];
     candidate.lines.extend(pool_line(pool));
-    candidate.lines.extend(full(facts, shape).map(full_line));
     let least = facts.thresholds.pooled_checkout_ms * 1e6;
     let to = |cost: Cost| vec![Transform::Duration { of: id, to: cost }];
     candidate.fix = Some(Fix {
@@ -97,14 +85,6 @@ fn pool_line(pool: Pool) -> Option<String> {
     let (used, size) = (pool.used_mean?, pool.size?);
     let pending = pool.pending_max.unwrap_or(0.0);
     Some(format!("{used:.1} of {size:.0} connections in use on average, up to {pending:.0} callers waiting"))
-}
-
-fn full_line(full: Full) -> String {
-    format!(
-        "never more than {} connections were in use at once, and so many for {:.0} % of the time in which somebody waited",
-        full.connections,
-        full.share * 100.0
-    )
 }
 
 fn remedy(facts: &Facts<'_>, pool: Pool) -> Remedy {
@@ -176,36 +156,6 @@ mod tests {
               api db "SELECT * FROM orders WHERE id = $1" 42..58
             "#,
             ),
-            &expect![[""]],
-        );
-    }
-
-    /// A request each 100 ms, and one connection that each holds for 98.
-    const ONE_CONNECTION: &str = r#"
-        repeat 30
-        api server "GET /orders" 0..250
-          api client "connect" 1..150 db.system.name=postgresql
-          api db "SELECT * FROM orders WHERE id = $1" 151..249
-        "#;
-
-    #[test]
-    fn a_span_named_connect_waits_for_the_pool_where_all_connections_are_in_use() {
-        let found = drawn(ONE_CONNECTION);
-        check_rule(
-            "pool_saturation",
-            &found,
-            &expect![[r#"
-                pool_saturation GET /orders | waits 149.0 ms (p95) for a connection of the pool | p95 250.0 -> 101.1 (101.0..175.5) C
-            "#]],
-        );
-        check_rule("connection_per_request", &found, &expect![[""]]);
-    }
-
-    #[test]
-    fn a_span_named_connect_makes_a_connection_where_others_are_not_in_use() {
-        check_rule(
-            "pool_saturation",
-            &drawn(&ONE_CONNECTION.replace("151..249", "151..160")),
             &expect![[""]],
         );
     }

@@ -2,7 +2,6 @@
 //! which words a framework has for the remedy. Nothing here decides whether something is a finding.
 
 pub(super) mod batch;
-pub(super) mod checkout;
 pub(super) mod effect;
 pub(super) mod frameworks;
 pub(super) mod headers;
