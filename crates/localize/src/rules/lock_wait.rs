@@ -16,17 +16,15 @@ pub(super) const RULE: Rule = Rule {
     name: "lock_wait",
     needs: &[Signal::Traces, Signal::Statements],
     why: "A row that everybody writes is a queue: its length is the time that each transaction stays open, and no index makes it shorter.",
-    how: "A write (or SELECT ... FOR UPDATE) takes 20 ms or more at p95, three times as long as its quickest twentieth, and 60 % of the slow ones end just when another request's transaction on the same table is committed, which began to hold its lock before; more often than chance would have it.",
-    predicts: "Slow writes take as long as the quickest twentieth does.",
+    how: "A write (or SELECT ... FOR UPDATE) takes 20 ms or more at p95, three times as long as its quickest quarter, and 60 % of the slow ones end just when another request's transaction on the same table is committed, which began to hold its lock before; more often than chance would have it.",
+    predicts: "Slow writes take as long as the quickest quarter does.",
     run,
 };
 
 /// Of a statement's end and a commit that let it go on, the difference at most: this, nanoseconds, ...
-const LET_GO_NS: f64 = 5e6;
+const LET_GO_NS: f64 = 2e6;
 /// ... or this share of the wait.
 const LET_GO_SHARE: f64 = 0.05;
-/// Quantile of the writes that waited for nobody: on a hot row most of them wait.
-const QUICK: f64 = 0.05;
 /// Commits before a statement's end that are looked at.
 const MAX_LOOKED: usize = 64;
 
@@ -106,7 +104,7 @@ fn on_shape(
     let calls = || shape.groups.iter().flat_map(|g| facts.nodes(g).iter().map(|n| (g.tree, *n)));
     let mut durations: Vec<f64> = calls().map(|(_, n)| facts.node(n).duration_ns() as f64).collect();
     durations.sort_unstable_by(f64::total_cmp);
-    let quick = quantile(&durations, QUICK);
+    let quick = quantile(&durations, 0.25);
     let limit = (quick * t.lock_wait_ratio).max(t.lock_wait_ms * 1e6);
     let slow: Vec<(TreeId, NodeId)> =
         calls().filter(|(_, n)| facts.node(*n).duration_ns() as f64 >= limit).collect();
@@ -142,7 +140,7 @@ fn candidate(
     candidate.place.resource = Some("row lock".to_owned());
     candidate.lines = vec![
         format!(
-            "{:.1} ms at p95, {:.1} ms in the quickest twentieth; {} of {} calls waited",
+            "{:.1} ms at p95, {:.1} ms in the quickest quarter; {} of {} calls waited",
             shape.duration_p95_ns / 1e6,
             quick / 1e6,
             waited.len(),
