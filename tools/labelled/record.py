@@ -61,7 +61,7 @@ class Processes:
 
 def build(place):
     """The Rust service, a workspace of its own."""
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--manifest-path", HERE / "axum/Cargo.toml", "--target-dir",
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--manifest-path", HERE.parent.parent / "testdata/services/axum/Cargo.toml", "--target-dir",
                     place / "axum/target"], check=True)
 
 
