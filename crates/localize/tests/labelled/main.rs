@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// What is reached; the aim is 0.95 and 0.90, see `docs/localize.md`.
+/// What is reached; the aim is 0.95 and 0.90, see `docs/precision.md`.
 const LEAST_PRECISION: f64 = 0.92;
 const LEAST_RECALL: f64 = 0.77;
 /// How much of the time spans explain is a property of the recording, not of the code: judged where a case names it.
