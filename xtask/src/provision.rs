@@ -35,6 +35,12 @@ const NEEDS: &[Need] = &[
         },
     },
     Need {
+        what: "pgbouncer",
+        tests: "the database test of a pooler in transaction mode",
+        is_there: || find_program(&["pgbouncer"]).is_some() || Path::new("/usr/sbin/pgbouncer").is_file(),
+        packages: || vec!["pgbouncer".into()],
+    },
+    Need {
         what: "Redis server",
         tests: "the shop's cache tests",
         is_there: || find_program(&["redis-server"]).is_some(),

@@ -3,8 +3,7 @@
 
 use crate::mix::Mix;
 use crate::solve::{Matrix, eigen, non_negative};
-use model::Gap;
-use serde::{Deserialize, Serialize};
+use model::{Attribution, Gap, Rate};
 
 const SIGNAL: &str = "attribution";
 /// Beyond this condition number (of columns scaled to length one) the columns depend on each other too much for single
@@ -18,28 +17,6 @@ const SPARE_WINDOWS: usize = 3;
 const MAX_LEVERAGE: f64 = 0.99;
 /// Of the intervals.
 const NORMAL_975: f64 = 1.959_964;
-
-/// A figure with its 95 % interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Rate {
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
-}
-
-/// What a counter grows by.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Attribution {
-    /// Growth per request, by operation. `None`: nothing was asked of it, or it cannot be told from others.
-    pub per_request: Vec<Option<Rate>>,
-    /// Growth per second that no request causes.
-    pub background_per_second: Option<Rate>,
-    /// Length of what the fit leaves over, as share of the length of the growth, 0 to 1. Large where the work depends on
-    /// data, is cached, or comes later than its request.
-    pub residual: f64,
-    /// Windows that counted.
-    pub windows: usize,
-}
 
 /// A mix, prepared for any number of counters.
 #[derive(Clone, Debug)]

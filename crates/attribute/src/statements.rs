@@ -1,32 +1,18 @@
 //! What the requests of each operation do in a database: calls, time, rows, blocks and log bytes of each statement.
 
-use crate::fit::{Attribution, Regression};
+use crate::fit::Regression;
 use crate::mix::Mix;
-use model::{Gap, Statement, sql};
+use model::{Gap, Statement, StatementCost, sql};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Statements beyond this, by their time, are not attributed.
 const MAX_STATEMENTS: usize = 5_000;
 
-/// A statement's growth per request of each operation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct StatementCost {
-    /// Its identity, as [`sql::normalise`] makes it.
-    pub text: String,
-    pub calls: Attribution,
-    /// Milliseconds within the database.
-    pub ms: Attribution,
-    pub rows: Attribution,
-    /// Shared blocks, found or read.
-    pub blocks: Attribution,
-    pub wal_bytes: Attribution,
-}
-
 /// All statements, those with most time first, and what could not be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatementCosts {
-    /// The order of [`Attribution::per_request`].
+    /// The order of [`model::Attribution::per_request`].
     pub operations: Vec<String>,
     pub statements: Vec<StatementCost>,
     /// See [`Regression::condition`].

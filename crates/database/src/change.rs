@@ -44,7 +44,10 @@ impl Database {
                 run(&client, statement).await?;
                 continue;
             };
-            drop_if_invalid(&client, &index).await?;
+            for left in drop_if_invalid(&client, &index).await? {
+                let phase = format!("dropped {left}, which an earlier attempt left invalid");
+                show(&Progress { phase, ..Progress::default() });
+            }
             let done = self.run_showing(&client, statement, show).await;
             if done.is_err() {
                 drop_if_invalid(&client, &index).await?;
@@ -115,15 +118,46 @@ fn statements(sql: &str) -> Vec<&str> {
 
 /// The index that `CREATE [UNIQUE] INDEX [CONCURRENTLY] [IF NOT EXISTS] name ON ...` makes.
 fn created_index(statement: &str) -> Option<String> {
-    let words: Vec<&str> = statement.split_whitespace().collect();
-    let starts = words.first()?.eq_ignore_ascii_case("create");
-    let on = words.iter().position(|w| w.eq_ignore_ascii_case("on"))?;
-    let index = words[..on].iter().any(|w| w.eq_ignore_ascii_case("index"));
-    (starts && index).then(|| words[on.saturating_sub(1)].trim_matches('"').to_owned())
+    let words = words(statement);
+    let is = |word: &(String, bool), text: &str| !word.1 && word.0.eq_ignore_ascii_case(text);
+    let starts = words.first().is_some_and(|word| is(word, "create"));
+    let on = words.iter().position(|word| is(word, "on"))?;
+    let index = words[..on].iter().any(|word| is(word, "index"));
+    let (name, quoted) = words.get(on.checked_sub(1)?)?;
+    (starts && index).then(|| if *quoted { name.clone() } else { name.to_lowercase() })
 }
 
-/// Drops what is left of an attempt to make this index; one that is being built is left alone.
-async fn drop_if_invalid(client: &Client, index: &str) -> Result<()> {
+/// Words of a statement up to its first bracket, and whether each was quoted (then without its quotes).
+fn words(statement: &str) -> Vec<(String, bool)> {
+    let mut all = Vec::new();
+    let mut chars = statement.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '(' {
+            break;
+        }
+        if c == '"' {
+            let mut name = String::new();
+            while let Some(c) = chars.next() {
+                match c {
+                    '"' if chars.peek() == Some(&'"') => name.extend(chars.next()),
+                    '"' => break,
+                    _ => name.push(c),
+                }
+            }
+            all.push((name, true));
+        } else if !c.is_whitespace() {
+            let mut word = String::from(c);
+            while let Some(c) = chars.next_if(|c| !c.is_whitespace() && *c != '(') {
+                word.push(c);
+            }
+            all.push((word, false));
+        }
+    }
+    all
+}
+
+/// Drops what is left of an attempt to make this index, and names it; one that is being built is left alone.
+async fn drop_if_invalid(client: &Client, index: &str) -> Result<Vec<String>> {
     let look = "SELECT /* trimtab_look */ quote_ident(n.nspname) || '.' || quote_ident(c.relname)
                   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
                  WHERE NOT i.indisvalid AND c.relname = $1
@@ -132,10 +166,11 @@ async fn drop_if_invalid(client: &Client, index: &str) -> Result<()> {
         Ok(rows) => rows,
         Err(error) => bail!("could not look for an invalid index {index}: {}", format_error(&error)),
     };
-    for name in found.iter().filter_map(|row| row.try_get::<_, String>(0).ok()) {
+    let names: Vec<String> = found.iter().filter_map(|row| row.try_get(0).ok()).collect();
+    for name in &names {
         run(client, &format!("DROP INDEX CONCURRENTLY IF EXISTS {name}")).await?;
     }
-    Ok(())
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -152,6 +187,9 @@ mod tests {
     fn the_created_index_is_known_by_name() {
         let sql = "create index CONCURRENTLY if not exists \"Trimtab_x\" ON t (a)";
         assert_eq!(created_index(sql).as_deref(), Some("Trimtab_x"));
+        let odd = "CREATE UNIQUE INDEX \"my \"\"on\"\" index\" ON \"t\"(a)";
+        assert_eq!(created_index(odd).as_deref(), Some("my \"on\" index"));
+        assert_eq!(created_index("CREATE INDEX Items_idx ON t(a)").as_deref(), Some("items_idx"));
         assert_eq!(created_index("DROP INDEX x"), None);
         assert_eq!(created_index("on"), None);
     }

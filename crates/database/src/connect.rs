@@ -44,6 +44,10 @@ impl Database {
         connect(&self.address).await.with_context(|| format!("could not connect to {}", self.url))
     }
 
+    pub(crate) fn config(&self) -> &Config {
+        &self.address.config
+    }
+
     /// The URL without user, password and parameters.
     #[must_use]
     pub fn shown_url(&self) -> &str {

@@ -42,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) total_cost: f64,
     pub(crate) rows: f64,
     pub(crate) width: u32,
+    pub(crate) actual_rows: Option<f64>,
     pub(crate) children: Vec<Self>,
 }
 
@@ -67,6 +68,7 @@ impl Node {
             total_cost: number("Total Cost"),
             rows: number("Plan Rows"),
             width: json["Plan Width"].as_u64().and_then(|w| u32::try_from(w).ok()).unwrap_or(0),
+            actual_rows: json["Actual Rows"].as_f64(),
             children: list("Plans").iter().map(Self::read).collect(),
         }
     }
@@ -97,6 +99,7 @@ impl Node {
             total_cost: self.total_cost,
             rows: self.rows,
             width: self.width,
+            actual_rows: self.actual_rows,
             children: self.children.iter().map(Self::model).collect(),
         }
     }

@@ -348,7 +348,13 @@ mod tests {
             rows: planned,
             ..PlanNode::default()
         };
-        let plan = Plan { statement: "SELECT $1".to_owned(), root, tables: vec![table], what_ifs: vec![] };
+        let plan = Plan {
+            statement: "SELECT $1".to_owned(),
+            root,
+            executed: None,
+            tables: vec![table],
+            what_ifs: vec![],
+        };
         from_plan(&plan, &[statement]).iter().map(|o| o.kind).collect()
     }
 

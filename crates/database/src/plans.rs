@@ -4,7 +4,7 @@
 use crate::candidates::{scans, written_columns};
 use crate::catalog::{self, Costs, Table, TableName};
 use crate::connect::{Database, look};
-use crate::explain::{Explained, explain, reason};
+use crate::explain::{Explained, Node, explain, reason};
 use crate::index::NewIndex;
 use crate::jointly;
 use crate::repair;
@@ -287,6 +287,7 @@ impl Study<'_> {
 
     async fn build(&mut self, client: &mut Client) {
         let left_out = what_if::executed(client, &mut self.cases, &self.tables, &self.chosen).await;
+        what_if::execute_plans(client, &mut self.cases).await;
         if let Some(reason) = left_out.reason {
             self.gaps.push(Gap::new(
                 SIGNAL,
@@ -308,6 +309,7 @@ impl Study<'_> {
         let plan = |case: &Case<'_>| Plan {
             statement: case.statement.text.clone(),
             root: case.explained.root.model(),
+            executed: case.executed.as_ref().map(Node::model),
             tables: tables(case),
             what_ifs: case.what_ifs(&self.chosen),
         };

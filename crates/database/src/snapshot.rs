@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use model::{Gap, Statement, sql};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row, Transaction};
 
@@ -124,6 +124,17 @@ impl Database {
             Err(error) => snapshot.gaps.push(unreadable(&error)),
         }
         Ok(snapshot)
+    }
+
+    /// How long an empty statement takes, there and back.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn round_trip(&self) -> Result<Duration> {
+        let client = self.client.lock().await;
+        let begun = Instant::now();
+        client.simple_query("/* trimtab_look */").await.map_err(|error| anyhow!(format_error(&error)))?;
+        Ok(begun.elapsed())
     }
 
     pub(crate) fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -313,6 +324,17 @@ impl Snapshot {
             return (Vec::new(), gaps);
         }
         (summed(&before.entries, &after.entries), gaps)
+    }
+
+    /// Why two snapshots cannot be compared, if they cannot: one was not read, the server was restarted, counters were
+    /// reset, statements were forgotten.
+    #[must_use]
+    pub fn broken(before: &Self, after: &Self) -> Option<Gap> {
+        if let Some(blind) = [before, after].into_iter().find(|s| s.taken.is_none()) {
+            let unread = || Gap::new(SIGNAL, "pg_stat_statements was not read", "see the other gaps");
+            return Some(blind.gaps.first().cloned().unwrap_or_else(unread));
+        }
+        void(before, after)
     }
 
     /// When the server read its counters, as near as that can be told; `None` if it did not.

@@ -5,7 +5,7 @@ use crate::candidates::{Candidate, Scan, scans};
 use crate::catalog::{Costs, Table, TableName};
 use crate::connect::{LIMITS, look};
 use crate::estimate;
-use crate::explain::{Explained, explain};
+use crate::explain::{Explained, Node, explain};
 use crate::index::{NewIndex, quoted};
 use crate::values::{Observed, Text};
 use model::{WhatIf, WhatIfMethod};
@@ -40,13 +40,15 @@ pub(crate) struct Case<'s> {
     pub(crate) observed: Option<Observed>,
     /// Values for its parameters, as often as they occur; `None` where they are not known.
     pub(crate) values: Option<Vec<Vec<Text>>>,
+    /// Its plan with the rows that came, where it was executed.
+    pub(crate) executed: Option<Node>,
 }
 
 impl<'s> Case<'s> {
     pub(crate) fn new(statement: &'s model::Statement) -> Self {
         let explained = Explained::default();
         let trials = BTreeMap::new();
-        Self { statement, explained, reads_only: false, trials, observed: None, values: None }
+        Self { statement, explained, reads_only: false, trials, observed: None, values: None, executed: None }
     }
 
     pub(crate) fn touches(&self, table: &TableName) -> bool {
@@ -333,6 +335,29 @@ async fn with_index(
         cases[at].trials.insert(index.clone(), trial);
     }
     transaction.rollback().await
+}
+
+/// Executes the reads once each, with the first of their sets of values, to see the rows that each node really gives.
+/// What fails, or finds no time, keeps its estimates only.
+pub(crate) async fn execute_plans(client: &mut Client, cases: &mut [Case<'_>]) {
+    let started = Instant::now();
+    for case in cases.iter_mut().filter(|c| c.reads_only) {
+        let set = case.values.as_ref().and_then(|sets| sets.first()).map_or(&[][..], Vec::as_slice);
+        if set.len() != case.explained.parameters || started.elapsed() > MAX_TIME {
+            continue;
+        }
+        let Ok(transaction) = look(client).await else { return };
+        let sql = format!(
+            "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) /* trimtab_what_if */ {}",
+            case.explained.text
+        );
+        let Ok(statement) = transaction.prepare(&sql).await else { continue };
+        let values: Vec<&(dyn ToSql + Sync)> = set.iter().map(|v| v as &(dyn ToSql + Sync)).collect();
+        let row = transaction.query_one(&statement, &values).await;
+        if let Ok(json) = row.and_then(|row| row.try_get::<_, Value>(0)) {
+            case.executed = Some(Node::read(&json[0]["Plan"]));
+        }
+    }
 }
 
 /// Median execution time (milliseconds) and its plan's cost over the sets of parameters, of each set the least time.

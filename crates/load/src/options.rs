@@ -49,6 +49,8 @@ pub struct Options {
     pub users: Option<u32>,
     /// Arrivals are due within this time from the start; answers may come later.
     pub duration: Duration,
+    /// Weights of the scenario's operations in place of their own, each from a moment after the start on; ascending.
+    pub mix: Vec<(Duration, Vec<f64>)>,
     /// Decides due times, operations, variables and samples; trace ids differ from run to run.
     pub seed: u64,
     /// This generator's part of the load, where several drive it together with the same seed.
@@ -90,6 +92,7 @@ impl Options {
             pace,
             users: None,
             duration,
+            mix: Vec::new(),
             seed,
             share: Share::WHOLE,
             timeout: Duration::from_secs(10),

@@ -23,6 +23,8 @@ pub(crate) struct Requests {
     flows: Vec<Flow>,
     /// Sums of the weights, ascending.
     weights: Vec<f64>,
+    /// Sums of the weights that hold from a moment on; the next one last.
+    later: Vec<(Duration, Vec<f64>)>,
     sources: Vec<Source>,
     random: Xoshiro256PlusPlus,
     names: Vec<String>,
@@ -80,6 +82,7 @@ impl Requests {
         Ok(Self {
             flows,
             weights: weights.collect(),
+            later: Vec::new(),
             sources: sources.collect::<Result<Vec<Source>>>()?,
             // Generators of one load share its seed, not its draws.
             random: Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(u64::from(share.index()) << 32)),
@@ -92,8 +95,30 @@ impl Requests {
         &self.names
     }
 
-    /// The next flow.
-    pub(crate) fn draw(&mut self) -> Draw {
+    /// Weights in place of the scenario's, each from a moment on. What has another number of weights than the scenario
+    /// has operations, or none above 0, changes nothing.
+    pub(crate) fn vary(&mut self, mix: &[(Duration, Vec<f64>)]) {
+        let fits = |weights: &Vec<f64>| {
+            weights.len() == self.flows.len()
+                && weights.iter().all(|w| w.is_finite() && *w >= 0.0)
+                && weights.iter().any(|w| *w > 0.0)
+        };
+        let sums = |weights: &Vec<f64>| {
+            let sum = |sum: &mut f64, weight: &f64| {
+                *sum += weight;
+                Some(*sum)
+            };
+            weights.iter().scan(0.0, sum).collect()
+        };
+        self.later = mix.iter().filter(|(_, w)| fits(w)).map(|(at, w)| (*at, sums(w))).collect();
+        self.later.reverse();
+    }
+
+    /// The next flow; `at`: when it is due after the start.
+    pub(crate) fn draw(&mut self, at: Duration) -> Draw {
+        while let Some((_, weights)) = self.later.pop_if(|(from, _)| *from <= at) {
+            self.weights = weights;
+        }
         let total = self.weights.last().copied().unwrap_or_default();
         let drawn = self.random.random::<f64>() * total;
         let at = self.weights.partition_point(|sum| *sum <= drawn).min(self.flows.len() - 1);
@@ -272,9 +297,20 @@ variables.id = { kind = "sequence" }
 
     fn next(requests: &mut Requests) -> (u32, Request) {
         let mut request = blank(&toml::from_str(SCENARIO).unwrap(), Duration::ZERO).unwrap();
-        let draw = requests.draw();
+        let draw = requests.draw(Duration::ZERO);
         draw.fill(0, &mut request);
         (draw.steps[0].operation, request)
+    }
+
+    #[test]
+    fn weights_change_when_their_time_has_come() {
+        let mut requests = requests(3);
+        let second = Duration::from_secs(1);
+        requests.vary(&[(second, vec![0.0, 1.0]), (second * 2, vec![1.0]), (second * 3, vec![1.0, 0.0])]);
+        let mut at = |s: u32| requests.draw(second * s).steps[0].operation;
+        assert!((0..50).any(|_| at(0) == 0));
+        assert!((0..50).all(|_| at(1) == 1) && (0..50).all(|_| at(2) == 1));
+        assert!((0..50).all(|_| at(3) == 0));
     }
 
     #[test]
@@ -296,7 +332,7 @@ variables.id = { kind = "sequence" }
     #[test]
     fn weights_are_shares() {
         let mut requests = requests(2);
-        let a = (0..10_000).filter(|_| requests.draw().steps[0].operation == 0).count();
+        let a = (0..10_000).filter(|_| requests.draw(Duration::ZERO).steps[0].operation == 0).count();
         assert!((7284..7716).contains(&a), "{a} of 10,000 with weight 3 of 4");
     }
 
@@ -330,7 +366,7 @@ user = { kind = "list", values = ["ann"] }
         .unwrap();
         let mut requests = Requests::new(&scenario, 1, Share::WHOLE).unwrap();
         assert_eq!(requests.names(), ["login", "cart"]);
-        let mut draw = requests.draw();
+        let mut draw = requests.draw(Duration::ZERO);
         let mut request = blank(&scenario, Duration::ZERO).unwrap();
         draw.fill(0, &mut request);
         assert!(request.keep_body && &request.body[..] == b"ann");

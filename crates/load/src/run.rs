@@ -97,7 +97,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(scenario: &Scenario, options: &'a Options) -> Result<Self> {
-        let requests = Requests::new(scenario, options.seed, options.share).context("scenario")?;
+        let mut requests = Requests::new(scenario, options.seed, options.share).context("scenario")?;
+        requests.vary(&options.mix);
         let operations = requests.names().len();
         let client = Client::new(Settings {
             tls: options.tls.clone(),

@@ -67,7 +67,8 @@ impl Users for Visitors {
     fn not_started(&self, _scenario: usize, due: Instant, now: Instant) {
         let started = self.control.started().unwrap_or(due);
         let mut book = self.book.borrow_mut();
-        let operation = book.requests.draw().steps[0].operation;
+        let after = due.saturating_duration_since(started);
+        let operation = book.requests.draw(after).steps[0].operation;
         let text = format!("{} requests were in flight already", self.max_in_flight);
         book.record.take(&Arrival {
             operation,
@@ -86,15 +87,16 @@ impl Users for Visitors {
 
 impl User for Visitor {
     async fn iterate(&mut self, iteration: &Iteration) -> Ended {
+        let mut due = iteration.due.unwrap_or(iteration.started);
+        let started = self.control.started().unwrap_or(due);
         let mut draw = {
             let mut book = self.book.borrow_mut();
             book.held_back += u64::from(iteration.was_held_back());
             if iteration.due.is_some() {
                 book.lateness.record(crate::options::nanos(iteration.lateness()));
             }
-            book.requests.draw()
+            book.requests.draw(due.saturating_duration_since(started))
         };
-        let mut due = iteration.due.unwrap_or(iteration.started);
         for step in 0..draw.steps.len() {
             if !draw.steps[step].pause.is_zero() {
                 tokio::time::sleep(draw.steps[step].pause).await;

@@ -72,6 +72,11 @@ impl OwnTime {
         if let Some(share) = busy_share(facts, shape) {
             return Proof::Busy(share);
         }
+        if facts.is_attributed(shape.endpoint)
+            && let Some(cpu_ms) = crate::attributed::cpu_ms(facts, shape.endpoint)
+        {
+            return Proof::Busy((cpu_ms / own_ms(facts, shape).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0));
+        }
         let container = facts.saturation.services.get(facts.name(shape.service)).and_then(|u| u.cores);
         let process = facts.saturation.roles.get("service").and_then(|u| u.cores);
         let (cores, all) = match (container, process) {

@@ -14,6 +14,7 @@ use crate::tree::{Forest, Node, NodeId, TreeId};
 use crate::{coverage, critical, depend, links, load, resolve, runtime, saturation, shape, tree};
 use hashbrown::HashMap;
 use model::{Plan, Recording, ResourceId, SpanTable, Statement, Sym, Value};
+use std::collections::BTreeSet;
 
 /// Levels of a path that are written out.
 const MAX_PATH: usize = 32;
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub saturation: Saturation,
     pub runtime: Runtime,
     pub load: Load,
+    /// Operations whose requests are drawn from what the load's mix told of them, see [`crate::attributed`].
+    attributed: BTreeSet<u32>,
     /// Messages whose two ends were recorded.
     pub links: Vec<Link>,
     /// Some service has two instances or more.
@@ -77,12 +80,27 @@ impl<'a> Facts<'a> {
             saturation,
             runtime: runtime::runtime(recording),
             load,
+            attributed: BTreeSet::new(),
             links,
             has_instances,
             controls,
             statements,
             plans,
         }
+    }
+
+    /// These operations' requests were drawn.
+    #[must_use]
+    pub(crate) fn attributed(mut self, operations: &BTreeSet<u32>) -> Self {
+        self.attributed.clone_from(operations);
+        self
+    }
+
+    /// Whether the requests of an endpoint were not recorded, but drawn from what the load's mix told.
+    #[must_use]
+    pub fn is_attributed(&self, endpoint: EndpointId) -> bool {
+        let operation = self.load.endpoints.get(endpoint as usize).and_then(|joined| joined.operation);
+        operation.is_some_and(|operation| self.attributed.contains(&operation))
     }
 
     #[must_use]

@@ -34,7 +34,7 @@ pub(crate) fn reasons(
         ));
     }
     let covered = facts.coverage.get(endpoint as usize).copied().unwrap_or(1.0);
-    if prediction.is_some() && covered < t.min_coverage {
+    if prediction.is_some() && covered < t.min_coverage && !facts.is_attributed(endpoint) {
         out.push(format!(
             "spans explain {:.0} % of this endpoint's time only: the rest is not judged",
             covered * 100.0

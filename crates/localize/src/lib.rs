@@ -1,6 +1,7 @@
 //! Recording in, diagnosis out: where the time goes, what single change buys most, how much it will buy, and what
 //! could not be seen. Pure: no files, sockets, clock or chance; the same recording gives the same bytes.
 
+mod attributed;
 pub mod coverage;
 pub mod cpu;
 pub mod critical;
@@ -31,7 +32,7 @@ pub mod tree;
 pub use resolve::ATTRIBUTES;
 
 use facts::Facts;
-use model::{Diagnosis, Goal, Prediction, Recording, RuleNotRun, SCHEMA_VERSION};
+use model::{Diagnosis, Goal, Prediction, Recording, RecordingFigures, RuleNotRun, SCHEMA_VERSION};
 use rank::Claim;
 use std::collections::BTreeMap;
 use thresholds::Thresholds;
@@ -66,19 +67,32 @@ pub fn rule_names() -> Vec<&'static str> {
 /// Judges a recording.
 #[must_use]
 pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
-    let facts = Facts::gather(recording, &options.thresholds, options.single_trace);
+    let seen = Facts::gather(recording, &options.thresholds, options.single_trace);
+    let traces = seen.forest.traces;
+    let drawn = attributed::draw(&seen);
+    let facts = match &drawn {
+        Some(drawn) => drawn.facts(options),
+        None => seen,
+    };
     let (goals, mut gaps) = goals::judge(&facts, &options.goals);
     let (claims, rules_not_run) = claims(&facts, options);
-    let findings = rank::rank(&facts, options, &goals, claims).findings;
+    let mut findings = rank::rank(&facts, options, &goals, claims).findings;
+    attributed::restate(&facts, &mut findings);
     gaps.extend(recording.run.gaps.iter().cloned());
     gaps.extend(summary::gaps(&facts));
+    gaps.extend(attributed::disagreements(&facts));
     gaps.extend(hold::too_few(&facts));
     gaps.sort();
     gaps.dedup();
     Diagnosis {
         version: SCHEMA_VERSION,
-        recording: summary::recording(&facts),
+        recording: RecordingFigures {
+            spans: recording.spans.len() as u64,
+            traces,
+            ..summary::recording(&facts)
+        },
         goals,
+        time: attributed::time_spent(recording),
         findings,
         gaps,
         rules_not_run,
@@ -94,7 +108,12 @@ pub fn predict_together(
     options: &Options<'_>,
     fingerprints: &[&str],
 ) -> Vec<Prediction> {
-    let facts = Facts::gather(recording, &options.thresholds, options.single_trace);
+    let seen = Facts::gather(recording, &options.thresholds, options.single_trace);
+    let drawn = attributed::draw(&seen);
+    let facts = match &drawn {
+        Some(drawn) => drawn.facts(options),
+        None => seen,
+    };
     let (goals, _) = goals::judge(&facts, &options.goals);
     let ranked = rank::rank(&facts, options, &goals, claims(&facts, options).0);
     let mut by_endpoint: BTreeMap<shape::EndpointId, Vec<&rules::Fix>> = BTreeMap::new();
@@ -119,7 +138,10 @@ fn claims(facts: &Facts<'_>, options: &Options<'_>) -> (Vec<Claim>, Vec<RuleNotR
             Some(missing) => not_run
                 .push(RuleNotRun { rule: rule.name.to_owned(), missing_signal: missing.word().to_owned() }),
             None => {
-                let candidates = (rule.run)(facts).into_iter();
+                let may = |candidate: &rules::Candidate| {
+                    attributed::may_claim(facts, rule.name, candidate.endpoint)
+                };
+                let candidates = (rule.run)(facts).into_iter().filter(may);
                 claims.extend(candidates.map(|candidate| Claim {
                     rule: rule.name,
                     candidate,

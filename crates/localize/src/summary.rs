@@ -13,7 +13,8 @@ pub(crate) fn recording(facts: &Facts<'_>) -> RecordingFigures {
         .endpoints()
         .map(|(id, endpoint)| {
             let load = &facts.load.endpoints[id as usize];
-            let traces = endpoint.trees.len() as u64;
+            let drawn = facts.is_attributed(id);
+            let traces = if drawn { 0 } else { endpoint.trees.len() as u64 };
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let stood_for = endpoint.requests.round() as u64;
             EndpointFigures {
@@ -26,7 +27,7 @@ pub(crate) fn recording(facts: &Facts<'_>) -> RecordingFigures {
                 p99_ms: round(quantile_ms(facts, id, 0.99)),
                 error_share: round(error_share(facts, id)),
                 traces,
-                coverage: facts.coverage.get(id as usize).map(|c| round(*c)),
+                coverage: facts.coverage.get(id as usize).map(|c| round(*c)).filter(|_| !drawn),
             }
         })
         .collect();
@@ -99,6 +100,12 @@ pub(crate) fn gaps(facts: &Facts<'_>) -> Vec<Gap> {
         "let the instrumentation send db.query.text (or db.statement)",
     );
     gaps.extend(invalid);
+    gaps.extend(facts.endpoints().filter(|(id, _)| facts.is_attributed(*id)).map(|(id, _)| {
+        let name = facts.load.name(id);
+        let reason = format!("no trace shows what `{name}` does: what was found on it, the load's mix told");
+        let hint = "send traces of the service to trimtab (OTLP), with its database calls, to see the rest";
+        Gap::new("traces", reason, hint)
+    }));
     gaps.extend(facts.load.unjoined.iter().map(|load| {
         let reason = format!("no trace of `{}` was received: nothing can be found on it", load.name);
         let hint = "send traces of the service to trimtab (OTLP), and let it take the traceparent header";

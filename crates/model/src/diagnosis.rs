@@ -1,6 +1,6 @@
 //! What `trimtab localize` answers; the JSON that other programs may rely on.
 
-use crate::{Finding, Gap, Validity};
+use crate::{Finding, Gap, TimeSpent, Validity};
 use serde::{Deserialize, Serialize};
 
 /// Version of the JSON; grows with every change that a reader could notice.
@@ -69,6 +69,9 @@ pub struct Diagnosis {
     pub version: u32,
     pub recording: RecordingFigures,
     pub goals: Vec<GoalResult>,
+    /// Where each endpoint's time goes, as the load's mix tells it; those with most time first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub time: Vec<TimeSpent>,
     /// Ranked, best first.
     pub findings: Vec<Finding>,
     pub gaps: Vec<Gap>,

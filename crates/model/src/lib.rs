@@ -2,6 +2,7 @@
 //! Pure values. Nothing here does I/O, reads a clock or draws a random number.
 
 mod change;
+mod costs;
 mod diagnosis;
 mod finding;
 pub mod fixture;
@@ -18,6 +19,7 @@ pub mod template;
 mod trial;
 
 pub use change::{Change, ChangeKind, HttpCall};
+pub use costs::{Attribution, COSTS_VERSION, Costs, Rate, ResourceCost, StatementCost, TimeSpent, resources};
 pub use diagnosis::{Diagnosis, EndpointFigures, GoalResult, RecordingFigures, RuleNotRun, SCHEMA_VERSION};
 pub use finding::{
     CodeRef, Confidence, Evidence, Finding, Grade, Place, Prediction, QuantilePrediction, Remedy, RemedyKind,

@@ -1,6 +1,6 @@
 //! A recording: everything that the instruments saw in one window. The only seam between measuring and judging.
 
-use crate::{Histogram, MetricSeries, Plan, SpanTable, Statement};
+use crate::{Costs, Histogram, MetricSeries, Plan, SpanTable, Statement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -157,6 +157,8 @@ pub struct Recording {
     pub requests: Vec<RequestSample>,
     pub statements: Vec<Statement>,
     pub plans: Vec<Plan>,
+    /// What a request of each operation costs, where the load's mix could tell it.
+    pub costs: Option<Costs>,
 }
 
 impl Recording {

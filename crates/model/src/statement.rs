@@ -34,6 +34,9 @@ pub struct Plan {
     /// The text of the [`Statement`] that it belongs to.
     pub statement: String,
     pub root: PlanNode,
+    /// The plan as it was executed with typical values, where that was allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executed: Option<PlanNode>,
     pub tables: Vec<TableFigures>,
     pub what_ifs: Vec<WhatIf>,
 }
@@ -58,6 +61,9 @@ pub struct PlanNode {
     pub rows: f64,
     /// Estimated bytes a row.
     pub width: u32,
+    /// Rows that left the node each time it ran; only of a plan that was executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actual_rows: Option<f64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<PlanNode>,
 }

@@ -1,11 +1,11 @@
 //! Reading a recording. Only `run.json` can make it fail; whatever else is missing or broken becomes a gap that names
 //! the file and what is wrong with it, and the rest is read.
 
-use crate::write::{LATENCIES, METRICS, PLANS, REQUESTS, RUN, SCALING, STATEMENTS};
+use crate::write::{COSTS, LATENCIES, METRICS, PLANS, REQUESTS, RUN, SCALING, STATEMENTS};
 use crate::{FORMAT, disk, metrics, requests, spans_read, table};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
-use model::{Gap, Plan, Recording, Run, SCALING_VERSION, Scaling};
+use model::{COSTS_VERSION, Costs, Gap, Plan, Recording, Run, SCALING_VERSION, Scaling};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,12 @@ pub fn read_wanted(folder: &Path, attributes: Option<&[&str]>) -> Result<Recordi
     match json(&at(STATEMENTS)) {
         Ok(statements) => recording.statements = statements,
         Err(error) => keep("statements", &at(STATEMENTS), error),
+    }
+    if at(COSTS).exists() {
+        match costs(&at(COSTS)) {
+            Ok(costs) => recording.costs = Some(costs),
+            Err(error) => keep("attribution", &at(COSTS), error),
+        }
     }
     for path in plans(folder) {
         match json::<Plan>(&path) {
@@ -121,6 +127,17 @@ fn columns<T>(path: &Path, decode: impl Fn(&[RecordBatch]) -> Result<T>) -> Resu
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&disk::get(path)?).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The version first: a newer one may have other fields.
+fn costs(path: &Path) -> Result<Costs> {
+    let raw: serde_json::Value = json(path)?;
+    let version = raw.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    ensure!(
+        version <= u64::from(COSTS_VERSION),
+        "field `version` is {version}, this version reads up to {COSTS_VERSION}; use a newer trimtab"
+    );
+    serde_json::from_value(raw).context("as costs")
 }
 
 fn plans(folder: &Path) -> Vec<PathBuf> {

@@ -16,6 +16,7 @@ pub(crate) const METRICS: &str = "metrics.parquet";
 pub(crate) const LATENCIES: &str = "latencies.parquet";
 pub(crate) const REQUESTS: &str = "requests.parquet";
 pub(crate) const STATEMENTS: &str = "statements.json";
+pub(crate) const COSTS: &str = "costs.json";
 pub(crate) const PLANS: &str = "plans";
 pub(crate) const FINDINGS: &str = "findings.json";
 pub(crate) const SCALING: &str = "levels.json";
@@ -69,6 +70,9 @@ impl Writer {
         self.put(LATENCIES, &requests::encode_latencies(&recording.latencies)?)?;
         self.put(REQUESTS, &requests::encode_requests(&recording.requests)?)?;
         self.put(STATEMENTS, &json(&recording.statements)?)?;
+        if let Some(costs) = &recording.costs {
+            self.put(COSTS, &json(costs)?)?;
+        }
         if !recording.plans.is_empty() {
             let plans = self.folder.join(PLANS);
             fs::create_dir_all(&plans).with_context(|| format!("cannot make {}", plans.display()))?;

@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test file: what builds its inputs may panic as its tests do")]
 
 use model::{
-    Attribute, Environment, ErrorClass, LatencyCell, MetricKind, MetricSeries, Plan, Point, Recording,
-    RequestSample, Run, SpanFields, SpanKind, SpanStatus, SpanTable, Statement, Value,
+    Attribute, Attribution, COSTS_VERSION, Costs, Environment, ErrorClass, LatencyCell, MetricKind,
+    MetricSeries, Plan, Point, Rate, Recording, RequestSample, ResourceCost, Run, SpanFields, SpanKind,
+    SpanStatus, SpanTable, Statement, StatementCost, Value,
 };
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
@@ -131,7 +132,40 @@ fn whole(spans: SpanTable) -> Recording {
         requests: vec![request.clone(), RequestSample { error: None, ..request }],
         statements: vec![Statement { text: "SELECT $1".into(), calls: 7, ..Statement::default() }],
         plans: vec![Plan { statement: "SELECT $1".into(), ..Plan::default() }],
+        costs: Some(costs()),
     }
+}
+
+fn costs() -> Costs {
+    let rate = Rate { value: 1.0, low: 0.5, high: 1.0 / 3.0 };
+    let told = Attribution {
+        per_request: vec![Some(rate), None],
+        background_per_second: None,
+        residual: 0.25,
+        windows: 20,
+    };
+    Costs {
+        version: COSTS_VERSION,
+        operations: vec!["GET /".into(), "GET /orders".into()],
+        statements: vec![StatementCost {
+            text: "SELECT $1".into(),
+            calls: told.clone(),
+            ..StatementCost::default()
+        }],
+        resources: vec![ResourceCost { name: "service_cpu".into(), unit: "ms".into(), cost: told }],
+        ..Costs::default()
+    }
+}
+
+#[test]
+fn costs_of_a_newer_version_are_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recording = whole(spans(1, 1));
+    recording.costs = Some(Costs { version: COSTS_VERSION + 1, ..costs() });
+    Writer::create(folder.path()).unwrap().finish(&recording).unwrap();
+    let back = recording::read(folder.path()).unwrap();
+    assert_eq!(back.costs, None);
+    assert!(back.run.gaps.iter().any(|g| g.reason.contains("costs.json")), "{:?}", back.run.gaps);
 }
 
 fn same(left: &Recording, right: &Recording) {
@@ -145,6 +179,7 @@ fn same(left: &Recording, right: &Recording) {
     assert_eq!(left.requests, right.requests);
     assert_eq!(left.statements, right.statements);
     assert_eq!(left.plans, right.plans);
+    assert_eq!(left.costs, right.costs);
 }
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {

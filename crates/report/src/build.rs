@@ -7,7 +7,7 @@ use crate::data::{
 };
 use crate::headline::Headline;
 use crate::number::{bytes, count, finite, plural, utc};
-use crate::{charts, findings, levels, pick, steps, text, traces, waterfall};
+use crate::{charts, database, findings, levels, pick, steps, text, traces, waterfall};
 use model::{
     Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Scaling, Step,
 };
@@ -82,6 +82,9 @@ impl ReportData {
             endpoints: shown_endpoints(all_endpoints, &chosen),
             charts: charts::all(inputs, &chosen, traces_before.as_ref(), traces_after.as_ref()),
             waterfalls: waterfall::all(inputs, &chosen, traces_before.as_ref(), traces_after.as_ref()),
+            time: diagnosis.map(database::time).unwrap_or_default(),
+            statements: last.map(|m| database::statements(m.recording)).unwrap_or_default(),
+            statements_left_out: last.map_or(0, |m| database::left_out(m.recording)),
             gaps: diagnosis.map(gaps).unwrap_or_default(),
             rules_not_run: diagnosis.map(rules_not_run).unwrap_or_default(),
             doubts: doubts(inputs),
@@ -104,6 +107,7 @@ impl ReportData {
                 && self.charts.pop().is_none()
                 && self.findings_first.pop().is_none()
                 && self.findings.pop().is_none()
+                && self.statements.pop().is_none()
                 && self.endpoints.pop().is_none()
                 && self.steps.pop().is_none()
             {

@@ -29,6 +29,10 @@ pub struct ReportData {
     pub(crate) endpoints_left_out: usize,
     pub(crate) charts: Vec<EndpointCharts>,
     pub(crate) waterfalls: Vec<Waterfall>,
+    /// Where requests spend their time, as the load's mix tells it.
+    pub(crate) time: Vec<TimeView>,
+    pub(crate) statements: Vec<StatementView>,
+    pub(crate) statements_left_out: usize,
     pub(crate) gaps: Vec<GapView>,
     pub(crate) rules_not_run: Vec<RuleView>,
     pub(crate) doubts: Vec<DoubtView>,
@@ -262,6 +266,63 @@ pub(crate) struct WaterfallRow {
     pub(crate) finding: Option<String>,
     /// Spans below it that are not drawn.
     pub(crate) hidden: u64,
+}
+
+/// Where the time of one endpoint's requests goes, milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct TimeView {
+    pub(crate) endpoint: String,
+    pub(crate) mean_ms: Option<f64>,
+    pub(crate) database: Option<Span3>,
+    pub(crate) cache: Option<Span3>,
+    pub(crate) cpu: Option<Span3>,
+    pub(crate) queue: Option<Span3>,
+    pub(crate) rest_ms: Option<f64>,
+    pub(crate) statements: Option<Span3>,
+    pub(crate) residual: Option<f64>,
+}
+
+/// A statement of the database, with its plan.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct StatementView {
+    pub(crate) text: String,
+    /// 0 to 1 of the database's time.
+    pub(crate) share: Option<f64>,
+    pub(crate) calls: u64,
+    pub(crate) mean_ms: Option<f64>,
+    pub(crate) rows_per_call: Option<f64>,
+    /// Endpoints that call it, with calls per request.
+    pub(crate) callers: Vec<(String, Span3)>,
+    /// The plan's nodes, parents first; empty where none was taken.
+    pub(crate) nodes: Vec<PlanView>,
+    /// The rows were counted while it was executed, not only estimated.
+    pub(crate) executed: bool,
+    pub(crate) indexes: Vec<IndexView>,
+}
+
+/// One node of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PlanView {
+    pub(crate) depth: u32,
+    /// `Seq Scan on order_items`.
+    pub(crate) title: String,
+    /// Conditions and sort keys.
+    pub(crate) detail: Vec<String>,
+    /// 0 to 1 of the plan's cost, without what lies below.
+    pub(crate) cost_share: Option<f64>,
+    pub(crate) estimated: Option<f64>,
+    /// Rows that came: when it was executed, or, of the topmost node, as the database counted them.
+    pub(crate) actual: Option<f64>,
+}
+
+/// An index that was tried for a statement.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct IndexView {
+    pub(crate) create: String,
+    pub(crate) undo: String,
+    pub(crate) method: &'static str,
+    pub(crate) before_ms: Option<f64>,
+    pub(crate) after_ms: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize)]

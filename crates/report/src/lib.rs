@@ -6,6 +6,7 @@ mod charts;
 mod clip;
 mod critical;
 mod data;
+mod database;
 mod findings;
 mod headline;
 mod html;

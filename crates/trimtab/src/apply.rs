@@ -4,7 +4,7 @@ use crate::in_force::{self, InForce};
 use crate::story;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use database::Database;
+use database::{Database, Progress};
 use model::{Change, ChangeKind, HttpCall};
 use net::{Call, Connector, HttpVersion, TlsOptions};
 use std::path::PathBuf;
@@ -116,8 +116,17 @@ impl Drop for Guard {
 
 impl Hands {
     pub async fn apply(&self, change: &Change) -> Result<()> {
+        self.apply_showing(change, &mut |_| {}).await
+    }
+
+    /// The same, and shows how far a long one has come.
+    pub async fn apply_showing(
+        &self,
+        change: &Change,
+        show: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<()> {
         match &change.kind {
-            ChangeKind::Sql { apply, .. } => self.sql(apply).await,
+            ChangeKind::Sql { apply, .. } => self.sql(apply, show).await,
             ChangeKind::Http { apply, .. } => self.call(apply).await,
             ChangeKind::Command { apply, .. } => crate::process::run_to_end(apply, CALL_TIMEOUT).await,
             ChangeKind::Manual { text } => bail!("only a person can do this: {text}"),
@@ -127,7 +136,7 @@ impl Hands {
 
     pub async fn undo(&self, change: &Change) -> Result<()> {
         match &change.kind {
-            ChangeKind::Sql { undo, .. } => self.sql(undo).await,
+            ChangeKind::Sql { undo, .. } => self.sql(undo, &mut |_| {}).await,
             ChangeKind::Http { undo, .. } => self.call(undo).await,
             ChangeKind::Command { undo, .. } => crate::process::run_to_end(undo, CALL_TIMEOUT).await,
             ChangeKind::Manual { text } => bail!("only a person can take this back: {text}"),
@@ -135,9 +144,9 @@ impl Hands {
         .with_context(|| format!("could not take the change `{}` back", change.name))
     }
 
-    async fn sql(&self, sql: &str) -> Result<()> {
+    async fn sql(&self, sql: &str, show: &mut (dyn FnMut(&Progress) + Send)) -> Result<()> {
         let url = self.database_url.as_ref().context("no database is configured; set [database] url")?;
-        Database::connect(url).await?.apply(sql).await
+        Database::connect(url).await?.apply_showing(sql, show).await
     }
 
     async fn call(&self, call: &HttpCall) -> Result<()> {

@@ -231,7 +231,11 @@ pub struct CompareArgs {
 #[command(after_help = "Examples:
   trimtab change                        the best finding that Trimtab can mend itself
   trimtab change v1:0a1b2c3d4e5f6071    that finding
-  trimtab change --undo                 take the last change back")]
+  trimtab change --yes                  in scripts: an index is made, measured, and dropped again if it does not help
+  trimtab change --undo                 take the last change back
+
+An index is made without locking writers out, and only where nothing says that others depend on the database;
+[database] may_change = true or false says it for certain.")]
 pub struct ChangeArgs {
     /// Fingerprint of the finding; without one, the best of the last recording
     pub fingerprint: Option<String>,
@@ -241,6 +245,9 @@ pub struct ChangeArgs {
     /// Take the last change back
     #[arg(long)]
     pub undo: bool,
+    /// Do not measure whether an index keeps what was predicted: `trimtab verify` will
+    #[arg(long)]
+    pub no_proof: bool,
 }
 
 #[derive(Debug, Args)]
@@ -284,6 +291,7 @@ pub struct LoopArgs {
   trimtab database postgres://reader@127.0.0.1/shop             since the counters were reset
   trimtab database postgres://reader@127.0.0.1/shop --over 60   what the next minute brings
   trimtab database --format json                                the database of trimtab.toml
+  trimtab database postgres://reader@127.0.0.1/shop --report database.html
 
 A role with pg_read_all_stats and SELECT on the tables is enough.")]
 pub struct DatabaseArgs {
@@ -301,6 +309,9 @@ pub struct DatabaseArgs {
     /// Build indexes in transactions that are rolled back, and execute reads: on a private copy only
     #[arg(long)]
     pub may_build: bool,
+    /// Also write a page with the plans drawn as trees
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ pub mod access_logs;
 pub mod acknowledged;
 pub mod apply;
 pub mod args;
+pub mod borders;
 pub mod calibration;
 pub mod clock;
 pub mod commands;

@@ -5,12 +5,13 @@ mod levels;
 
 pub use levels::Stepping;
 
+use crate::borders::{self, Sources, Windows};
 use crate::clock;
 use crate::output::Output;
 use crate::settings::Settings;
 use crate::window;
 use anyhow::{Context, Result};
-use database::{Database, Snapshot};
+use database::Database;
 use load::{Clock, LoadResult, Pace, Progress};
 use model::{Gap, MetricSeries, Recording, Run, Statement, ValidityIssue};
 use net::{HttpVersion, Shutdown};
@@ -35,6 +36,10 @@ const ENOUGH_TRACES: f64 = 0.98;
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(1);
 /// Fewer cells say nothing about steadiness.
 const MIN_STEADY_CELLS: usize = 20;
+/// Requests of each operation that are looked at one by one while the load's mix varies ...
+const MAX_REQUESTS: usize = 50_000;
+/// ... and that stay in the recording, beside the slowest.
+const KEPT_REQUESTS: usize = 2_000;
 /// Statements whose plans are asked for.
 const MAX_PLANS: usize = 20;
 
@@ -97,11 +102,16 @@ impl Session {
         let host = telemetry::host::sample(self.watched.clone(), HOST_INTERVAL, clock::now_ns);
         let mut gaps = self.gaps.clone();
         let scrapes = self.scrapes(&mut gaps);
-        let options = self.load_options(load.warm_up + load.duration, CELL_MS, 0);
-        let (result, looked) =
-            tokio::join!(self.run_load(options, what), self.looks(load.warm_up, load.duration));
+        let mut options = self.load_options(load.warm_up + load.duration, CELL_MS, 0);
+        let windows = self.windows(&mut options, &mut gaps);
+        let sources = self.sources();
+        let (result, mut looks) =
+            tokio::join!(self.run_load(options, what), borders::look(&sources, &windows, &self.shutdown));
+        if let Some(database) = looks.again.take() {
+            self.database = Some(database);
+        }
         let result = result?;
-        let (statements, database_gaps) = looked;
+        let (statements, database_gaps) = looks.statements();
         gaps.extend(database_gaps);
         let mut metrics = host_figures(&host, &mut gaps);
         metrics.extend(scraped(&scrapes, &mut gaps));
@@ -116,10 +126,16 @@ impl Session {
             spans: batch.spans,
             metrics: window::metrics_within(metrics, start_ns, end_ns),
             latencies: window::cells_from(&result.cells, warm_cells),
-            requests: window::requests_within(&result.requests, start_ns, end_ns),
+            requests: window::thinned(
+                window::requests_within(&result.requests, start_ns, end_ns),
+                KEPT_REQUESTS,
+            ),
             statements,
             plans,
+            costs: None,
         };
+        recording.costs = looks.costs(&result, &recording);
+        recording.run.gaps.extend(recording.costs.iter().flat_map(|costs| costs.gaps.clone()));
         self.add_steadiness(&mut recording);
         self.finish(writer, &mut recording).await;
         recording.spans = window::traces_within(&recording.spans, start_ns, end_ns);
@@ -219,30 +235,46 @@ impl Session {
         options
     }
 
-    /// Statement figures over the counted part of the window.
-    async fn looks(&self, warm_up: Duration, duration: Duration) -> (Vec<Statement>, Vec<Gap>) {
-        let Some(database) = &self.database else { return (Vec::new(), Vec::new()) };
-        self.pause(warm_up).await;
-        let before = database.snapshot().await;
-        self.pause(duration).await;
-        let after = database.snapshot().await;
-        match (before, after) {
-            (Ok(before), Ok(after)) => Snapshot::delta(&before, &after),
-            (Err(error), _) | (_, Err(error)) => {
-                let gap = Gap::new(
-                    "statements",
-                    format!("{error:#}"),
-                    "see the hint of the error; the rest was measured",
-                );
-                (Vec::new(), vec![gap])
-            }
+    /// How the run is divided; varies the load's mix from window to window where that can tell its operations apart.
+    fn windows(&self, options: &mut load::Options, gaps: &mut Vec<Gap>) -> Windows {
+        let load = &self.settings.load;
+        let whole = Windows { warm_up: load.warm_up, length: load.duration, count: 1, varied: false };
+        let sources = self.sources();
+        let blind = sources.database.is_none() && sources.service.is_empty() && sources.cache.is_none();
+        if !load.vary || blind {
+            return whole;
         }
+        let operations = &self.settings.scenario.operations;
+        let weights: Vec<f64> = operations.iter().map(|o| o.weight).collect();
+        let sum: f64 = weights.iter().sum();
+        let rates: Vec<f64> = weights.iter().map(|weight| weight / sum * load.rate).collect();
+        let planned = match attribute::plan(&rates, load.duration, Duration::ZERO) {
+            Ok(planned) => planned,
+            Err(why) => {
+                let reason =
+                    format!("which endpoint costs what was not told, the load's mix was left alone: {why}");
+                gaps.push(Gap::new("attribution", reason, "measure for longer (--duration)"));
+                return whole;
+            }
+        };
+        borders::vary(options, load.warm_up, &planned);
+        options.uniform_samples = MAX_REQUESTS;
+        Windows { length: planned.window, count: planned.rates.len(), varied: true, ..whole }
     }
 
     async fn pause(&self, length: Duration) {
         tokio::select! {
             () = tokio::time::sleep(length) => {}
             () = self.shutdown.wait() => {}
+        }
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            database: self.database.as_ref(),
+            url: self.settings.database.url.as_deref(),
+            cache: self.settings.database.cache_url.as_deref(),
+            service: self.watched.iter().filter(|w| w.role == "service").cloned().collect(),
         }
     }
 

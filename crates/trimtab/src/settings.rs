@@ -24,6 +24,8 @@ struct File {
     #[serde(default)]
     database: DatabaseTable,
     #[serde(default)]
+    cache: CacheTable,
+    #[serde(default)]
     verify: VerifyTable,
     #[serde(default)]
     control: Vec<Control>,
@@ -56,6 +58,9 @@ struct LoadTable {
     seed: u64,
     #[serde(default)]
     http2: bool,
+    /// `measure` varies the mix from window to window, to tell what a request of each operation costs.
+    #[serde(default = "yes")]
+    vary: bool,
     /// Sent with every operation.
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -65,6 +70,9 @@ struct LoadTable {
     variables: BTreeMap<String, Variable>,
 }
 
+fn yes() -> bool {
+    true
+}
 fn default_duration() -> f64 {
     30.0
 }
@@ -103,8 +111,16 @@ struct DatabaseTable {
     url: Option<String>,
     /// A throw-away or staging copy: indexes may be built within a transaction that is rolled back, to measure them.
     may_build: bool,
-    /// Indexes may be created and dropped by `change` and `loop`.
-    may_change: bool,
+    /// Indexes may be created and dropped by `change` and `loop`. Unset: `change` looks whether this is a production
+    /// database, and `loop` changes nothing.
+    may_change: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CacheTable {
+    /// `redis://[user:password@]host[:port]`: its commands are counted by endpoint.
+    url: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -145,6 +161,7 @@ pub struct LoadSettings {
     pub timeout: Duration,
     pub seed: u64,
     pub http2: bool,
+    pub vary: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -159,7 +176,10 @@ pub struct TelemetrySettings {
 pub struct DatabaseSettings {
     pub url: Option<String>,
     pub may_build: bool,
-    pub may_change: bool,
+    /// `None`: nobody has said.
+    pub may_change: Option<bool>,
+    /// Of a Redis server.
+    pub cache_url: Option<String>,
 }
 
 impl std::fmt::Debug for DatabaseSettings {
@@ -167,7 +187,7 @@ impl std::fmt::Debug for DatabaseSettings {
         let url = self.url.as_deref().map(net::display_url);
         write!(
             f,
-            "DatabaseSettings {{ url: {url:?}, may_build: {}, may_change: {} }}",
+            "DatabaseSettings {{ url: {url:?}, may_build: {}, may_change: {:?} }}",
             self.may_build, self.may_change
         )
     }
@@ -268,6 +288,7 @@ impl Settings {
             timeout: seconds(table.timeout_s, name, "load.timeout_s")?,
             seed: flags.seed.unwrap_or(table.seed),
             http2: table.http2,
+            vary: table.vary,
         };
         let listen = |address: String| (!address.trim().is_empty()).then_some(address);
         Ok(Self {
@@ -285,6 +306,7 @@ impl Settings {
                 url: environment.database_url.clone().or(file.database.url),
                 may_build: file.database.may_build,
                 may_change: file.database.may_change,
+                cache_url: file.cache.url,
             },
             verify: VerifySettings {
                 tolerance: share(file.verify.tolerance, name, "verify.tolerance")?,

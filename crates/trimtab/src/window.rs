@@ -57,6 +57,28 @@ pub fn requests_within(requests: &[RequestSample], from_ns: u64, to_ns: u64) -> 
     requests.iter().filter(|r| (from_ns..to_ns).contains(&r.due_ns)).cloned().collect()
 }
 
+/// At most so many requests of each operation, evenly spread; the slowest all stay.
+#[must_use]
+pub fn thinned(requests: Vec<RequestSample>, most: usize) -> Vec<RequestSample> {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for request in requests.iter().filter(|r| !r.slowest) {
+        *counts.entry(request.operation).or_default() += 1;
+    }
+    let mut seen: HashMap<u32, usize> = HashMap::new();
+    let kept = |request: &RequestSample| {
+        let all = counts.get(&request.operation).copied().unwrap_or(0);
+        if request.slowest || all <= most {
+            return true;
+        }
+        let number = seen.entry(request.operation).or_default();
+        *number += 1;
+        *number * most / all > (*number - 1) * most / all
+    };
+    let mut requests = requests;
+    requests.retain(kept);
+    requests
+}
+
 /// Series with their points within the window; those without any are left out.
 #[must_use]
 pub fn metrics_within(metrics: Vec<MetricSeries>, from_ns: u64, to_ns: u64) -> Vec<MetricSeries> {
@@ -112,6 +134,26 @@ mod tests {
         let kept: Vec<u32> = recording.latencies.iter().map(|c| c.cell).collect();
         assert_eq!(kept, [0, 1, 2]);
         assert_eq!((recording.run.start_ns, recording.run.end_ns), (3_010_000_000, 4_490_000_000));
+    }
+
+    #[test]
+    fn samples_are_thinned_evenly_and_the_slowest_stay() {
+        let request = |n: u64| RequestSample {
+            operation: 0,
+            due_ns: n,
+            response_ns: 0,
+            service_ns: 0,
+            status: 200,
+            error: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            trace_id: 0,
+            slowest: n == 3,
+        };
+        let kept = thinned((0..101).map(request).collect(), 10);
+        assert_eq!(kept.len(), 11);
+        assert!(kept.iter().any(|r| r.slowest));
+        assert!(kept.iter().filter(|r| r.due_ns < 50).count() >= 5);
     }
 
     #[test]

@@ -233,6 +233,7 @@ mod tests {
             vec![Statement { text: TEXT.to_owned(), calls: 20, total_ms: 1960.0, ..Statement::default() }];
         recording.plans = vec![Plan {
             statement: TEXT.to_owned(),
+            executed: None,
             root: PlanNode { kind: "Seq Scan".into(), relation: Some("items".into()), ..PlanNode::default() },
             tables: vec![TableFigures {
                 name: "items".into(),

@@ -5,7 +5,7 @@ use crate::clip::{LABEL, SENTENCE, clip, line, without_secrets};
 use crate::findings::place;
 use crate::headline::{Headline, Tone};
 use crate::number::{count, digits, in_unit, ms, percent, plural, rate};
-use model::{Diagnosis, EndpointFigures, Finding, Goal, Prediction, RemedyKind, Severity};
+use model::{Diagnosis, EndpointFigures, Finding, Goal, Prediction, Rate, RemedyKind, Severity, TimeSpent};
 use std::fmt::Write as _;
 
 const MAX_ENDPOINTS: usize = 20;
@@ -33,6 +33,7 @@ pub fn diagnosis(diagnosis: &Diagnosis, width: usize, colour: Colour) -> String 
     out.push_str(&validity(diagnosis, width, colour));
     out.push_str(&goals(diagnosis, width, colour));
     out.push_str(&endpoints(diagnosis, width, colour));
+    out.push_str(&time(diagnosis, width, colour));
     out.push_str(&findings(diagnosis, width, colour));
     out.push_str(&unseen(diagnosis, width, colour));
     out.push_str(&next(diagnosis, width, colour));
@@ -118,6 +119,44 @@ fn endpoints(of: &Diagnosis, width: usize, colour: Colour) -> String {
     if more > 0 {
         writeln!(out, "  … {} more", count(more as u64)).unwrap_or_default();
     }
+    out
+}
+
+/// Where each endpoint's time goes, as the load's mix tells it.
+fn time(of: &Diagnosis, width: usize, colour: Colour) -> String {
+    if of.time.is_empty() {
+        return String::new();
+    }
+    let mut out = heading("Where a request's time goes (told from the load's mix, without traces)", colour);
+    let part = |rate: Option<Rate>| rate.map_or_else(|| "–".to_owned(), |rate| ms(rate.value));
+    let row = |spent: &TimeSpent| {
+        let interval = |r: Rate| format!("{} ({})", ms(r.value), interval(r.low, r.high));
+        let cells = vec![
+            line(&spent.endpoint, LABEL),
+            ms(spent.mean_ms),
+            spent.database_ms.map_or_else(|| "–".to_owned(), interval),
+            spent.statements.map_or_else(|| "–".to_owned(), |rate| digits(rate.value)),
+            part(spent.cache_ms),
+            part(spent.cpu_ms),
+            part(spent.cpu_queue_ms),
+            ms(spent.rest_ms),
+            percent(spent.residual),
+        ];
+        (None, cells)
+    };
+    let rows: Vec<_> = of.time.iter().take(MAX_ENDPOINTS).map(row).collect();
+    let head = [
+        column("endpoint", Align::Left, 0),
+        column("mean", Align::Right, 0),
+        column("database (95 %)", Align::Right, 0),
+        column("statements", Align::Right, 1),
+        column("cache", Align::Right, 4),
+        column("cpu", Align::Right, 0),
+        column("cpu queue", Align::Right, 2),
+        column("rest", Align::Right, 0),
+        column("left over", Align::Right, 3),
+    ];
+    out.push_str(&table(&head, &rows, width, colour));
     out
 }
 

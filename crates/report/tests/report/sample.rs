@@ -306,6 +306,7 @@ pub(crate) fn diagnosis(after: bool) -> Diagnosis {
             },
         },
         goals,
+        time: Vec::new(),
         findings: if after { vec![sales] } else { vec![n_plus_one(), sales] },
         gaps: vec![Gap::new(
             "statements",

@@ -41,6 +41,18 @@ pub(crate) fn paths(json: &str) -> String {
 fn the_diagnosis_has_the_keys_and_types_that_others_rely_on() {
     let mut full = sample::diagnosis(false);
     full.findings.truncate(1);
+    let rate = model::Rate { value: 1.5, low: 1.25, high: 1.75 };
+    full.time = vec![model::TimeSpent {
+        endpoint: "GET /a".to_owned(),
+        mean_ms: 10.5,
+        database_ms: Some(rate),
+        cache_ms: Some(rate),
+        cpu_ms: Some(rate),
+        cpu_queue_ms: Some(rate),
+        rest_ms: 0.5,
+        statements: Some(rate),
+        residual: 0.01,
+    }];
     expect_file!["../../../../docs/schema/diagnosis.json"].assert_eq(&paths(&report::json(&full)));
 }
 

@@ -4,12 +4,14 @@
 mod parse;
 mod processes;
 mod sampler;
+mod usage;
 
 pub use parse::{CpuTimes, DiskBytes, Memory, ProcessStat, SchedStat};
 pub use parse::{
     parse_diskstats, parse_meminfo, parse_pressure, parse_process_stat, parse_schedstat, parse_stat,
 };
 pub use processes::Watched;
+pub use usage::{Usage, Used, usage};
 
 use crate::Clock;
 use model::{Environment, Gap, MetricSeries};

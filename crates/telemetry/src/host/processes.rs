@@ -27,6 +27,8 @@ pub(super) struct Look {
     ticks: BTreeMap<(u32, u64), u64>,
     /// By process and thread: nanoseconds of waiting.
     waits: BTreeMap<(u32, u32), u64>,
+    /// By process and thread: nanoseconds on a CPU. Exact, but gone with a thread that ends.
+    runs: BTreeMap<(u32, u32), u64>,
     pub(super) resident_bytes: u64,
     pub(super) name: String,
     /// The kernel told no waits.
@@ -37,6 +39,8 @@ pub(super) struct Look {
 /// Growth between two looks.
 pub(super) struct Growth {
     pub(super) cpu_s: f64,
+    /// The same from the scheduler, without the rounding of ticks; of threads that live still.
+    pub(super) run_s: f64,
     /// `None` where the kernel tells no waits.
     pub(super) wait_s: Option<f64>,
 }
@@ -46,7 +50,11 @@ impl Look {
     pub(super) fn since(&self, earlier: &Self) -> Growth {
         let ticks: u64 = growth(&self.ticks, &earlier.ticks);
         let wait_ns: u64 = growth(&self.waits, &earlier.waits);
-        Growth { cpu_s: ticks as f64 / TICKS_PER_S, wait_s: (!self.no_waits).then_some(wait_ns as f64 / 1e9) }
+        Growth {
+            cpu_s: ticks as f64 / TICKS_PER_S,
+            run_s: growth(&self.runs, &earlier.runs) as f64 / 1e9,
+            wait_s: (!self.no_waits).then_some(wait_ns as f64 / 1e9),
+        }
     }
 }
 
@@ -107,6 +115,7 @@ fn add_process(folder: &Path, pid: u32, look: &mut Look) {
         let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
         if let (Some(tid), Some(sched)) = (number, parse_schedstat(&text)) {
             look.waits.insert((pid, tid), sched.wait_ns);
+            look.runs.insert((pid, tid), sched.run_ns);
         }
     }
 }

@@ -3,12 +3,14 @@
 
 use super::{Answer, Setting};
 use crate::args::{DatabaseArgs, LoadOverrides};
+use crate::clock;
 use anyhow::{Context, Result};
 use database::{Database, Observation, PlanOptions, Snapshot};
-use model::{Gap, Plan, Statement, WhatIf, WhatIfMethod};
+use model::{Gap, Plan, Recording, Run, Statement, WhatIf, WhatIfMethod};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 /// Version of the JSON object.
@@ -41,14 +43,47 @@ pub(super) async fn run(setting: &Setting, args: &DatabaseArgs) -> Result<Answer
             .context("no database is named; give its URL, or set [database] url in trimtab.toml")?,
     };
     let seen = look(setting, args, &Database::connect(&url).await?).await?;
+    if let Some(path) = &args.report {
+        page(&seen, path)?;
+    }
     let advice = advice(&seen.plans);
     if setting.output.json() {
         setting.output.result(&as_json(&seen, &advice).to_string());
     } else {
         setting.output.result(&as_text(setting, &seen, &advice)?);
+        if let Some(path) = &args.report {
+            setting.output.result(&format!("Report: {}", path.display()));
+        }
     }
     let blind = seen.statements.is_empty() && !seen.gaps.is_empty();
     Ok(if blind { Answer::Unknown } else { Answer::Yes })
+}
+
+/// The same as a page, with the plans drawn.
+fn page(seen: &Seen, path: &Path) -> Result<()> {
+    let now_ns = clock::now_ns();
+    let length_ns = seen.seconds.map_or(0, |s| Duration::from_secs_f64(s).as_nanos() as u64);
+    let mut gaps = seen.gaps.clone();
+    // The page has one place for what should be looked at.
+    gaps.extend(seen.observations.iter().map(|o| {
+        let hint = o.mend.as_ref().unwrap_or(&o.look);
+        Gap::new(o.kind, o.reason.clone(), hint.clone())
+    }));
+    let recording = Recording {
+        run: Run {
+            target: seen.url.clone(),
+            start_ns: now_ns.saturating_sub(length_ns),
+            end_ns: now_ns,
+            complete: true,
+            gaps,
+            ..Run::default()
+        },
+        statements: seen.statements.clone(),
+        plans: seen.plans.clone(),
+        ..Recording::default()
+    };
+    let diagnosis = localize::localize(&recording, &localize::Options::default());
+    super::report::write(path, (&recording, &diagnosis), None, &[], None)
 }
 
 async fn look(setting: &Setting, args: &DatabaseArgs, database: &Database) -> Result<Seen> {

@@ -96,10 +96,26 @@ async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<Judgement> {
     if let Some(noted) = noted
         && let Some(finding) = noted.finding.clone()
     {
-        return of_change(setting, &mut session, noted, finding, &before).await;
+        return of_change(setting, &mut session, noted, finding, (&before, Refuted::Stays)).await;
     }
     let after = again(setting, &mut session).await?.1;
     sequential(&before, &after, None, session.settings.verify.tolerance)
+}
+
+/// What becomes of a change that is not better.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refuted {
+    Stays,
+    IsTakenBack,
+}
+
+/// Measures what was just put in force against its prediction. What is not better is taken back.
+pub(super) async fn prove(setting: &Setting, settings: Settings, noted: InForce) -> Result<Judgement> {
+    let id = noted.recording_before.as_ref().context("no recording from before the change")?;
+    let before = super::read_recording(&setting.journal().folder().join("recordings").join(id))?;
+    let finding = noted.finding.clone().context("the change belongs to no finding")?;
+    let mut session = open(setting, settings).await?;
+    of_change(setting, &mut session, noted, finding, (&before, Refuted::IsTakenBack)).await
 }
 
 async fn again(setting: &Setting, session: &mut Session) -> Result<(PathBuf, Recording)> {
@@ -115,7 +131,7 @@ async fn of_change(
     session: &mut Session,
     noted: InForce,
     mut finding: Finding,
-    before: &Recording,
+    (before, refuted): (&Recording, Refuted),
 ) -> Result<Judgement> {
     let journal = setting.journal();
     let hands = hands(&session.settings);
@@ -145,8 +161,13 @@ async fn of_change(
         recording_after: after.as_deref().map(session::id_of),
     };
     journal.append(&step)?;
+    let not_better = matches!(judgement.verdict, Verdict::Worse | Verdict::Same);
     if kept {
         guard.keep();
+    } else if not_better && refuted == Refuted::IsTakenBack {
+        guard.revert().await?;
+    } else if refuted == Refuted::IsTakenBack {
+        guard.leave();
     } else {
         guard.leave();
         setting.output.say("The change is in force still; `trimtab change --undo` takes it back.");

@@ -1,0 +1,11 @@
+//! Which endpoint costs what, found by the program on a real server without traces; and the change that follows from it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod predicted;
+mod proof;
+mod service;
+#[path = "../support/mod.rs"]
+mod support;
+mod told;
+mod trouble;
