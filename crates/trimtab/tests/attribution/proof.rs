@@ -29,6 +29,20 @@ async fn stage(url: &str, folder: &Path, more: &str) -> Client {
     client
 }
 
+/// On a machine that is busy with other work the load may be no ground for a verdict: then that is told with its reasons,
+/// and nothing is taken back.
+fn is_unclear(ran: &Ran, told: &Value) -> bool {
+    if told["judgement"]["verdict"] != "unclear" {
+        return false;
+    }
+    assert_eq!(
+        (ran.code, told["kept"].as_bool(), told["taken_back"].as_bool()),
+        (Some(2), Some(false), Some(false))
+    );
+    assert!(!told["judgement"]["reasons"].as_array().unwrap().is_empty(), "{told:#}");
+    true
+}
+
 async fn indexes(client: &Client) -> Vec<String> {
     let sql = "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                 WHERE i.indrelid = 'items'::regclass AND NOT i.indisprimary AND i.indisvalid ORDER BY 1";
@@ -56,7 +70,9 @@ async fn an_index_that_keeps_its_prediction_stays() {
     client.batch_execute(&left).await.unwrap();
     let changed = program(folder.path(), &["change", "--yes", "--format", "json"]).await;
     let told: Value = serde_json::from_str(&changed.out).unwrap_or_else(|_| panic!("{changed:?}"));
-    assert_eq!((changed.code, told["kept"].as_bool()), (Some(0), Some(true)), "{told:#}");
+    if !is_unclear(&changed, &told) {
+        assert_eq!((changed.code, told["kept"].as_bool()), (Some(0), Some(true)), "{told:#}");
+    }
     assert_eq!(indexes(&client).await, [name]);
     let (before, after) = (&index["prediction"]["before_ms"], &told["judgement"]["metrics"][0]["after_ms"]);
     println!("p95 predicted {} -> {}, after {after}", before, index["prediction"]["after_ms"]);
@@ -81,8 +97,12 @@ async fn an_index_that_changes_nothing_is_dropped_again() {
     std::fs::write(&findings, text.replace("(order_id)", "(note)")).unwrap();
     let changed = program(folder.path(), &["change", "--yes", "--format", "json"]).await;
     let told: Value = serde_json::from_str(&changed.out).unwrap_or_else(|_| panic!("{changed:?}"));
-    assert_eq!((changed.code, told["taken_back"].as_bool()), (Some(1), Some(true)), "{told:#}");
-    assert!(indexes(&client).await.is_empty());
+    if is_unclear(&changed, &told) {
+        assert_eq!(indexes(&client).await.len(), 1);
+    } else {
+        assert_eq!((changed.code, told["taken_back"].as_bool()), (Some(1), Some(true)), "{told:#}");
+        assert!(indexes(&client).await.is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
