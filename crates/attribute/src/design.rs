@@ -58,7 +58,7 @@ pub fn plan(rates: &[f64], duration: Duration, typical: Duration) -> Result<Plan
 /// Two-level factors by a Walsh-Hadamard design, then fitted in turns to the wanted totals of windows and operations.
 fn balanced(rates: &[f64], windows: usize) -> Vec<Vec<f64>> {
     let turn = (rates.len() + 2).next_power_of_two();
-    let up = |window: usize, column: usize| ((window % turn) & column).count_ones() % 2 == 0;
+    let up = |window: usize, column: usize| ((window % turn) & column).count_ones().is_multiple_of(2);
     let moved = |up: bool, swing: f64| if up { 1.0 + swing } else { 1.0 - swing };
     let mut table: Vec<Vec<f64>> = (0..windows)
         .map(|w| rates.iter().enumerate().map(|(o, r)| r * moved(up(w, o + 1), SWING)).collect())

@@ -1,7 +1,5 @@
 //! A real Redis server's own count of its commands.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use database::commandstats;
 use std::process::{Child, Stdio};
 use std::time::Duration;

@@ -41,7 +41,7 @@ pub fn relief(facts: &Facts<'_>, endpoint: EndpointId, saved: f64) -> Relief {
     let total: f64 = facts.shapes.endpoints.iter().map(|e| e.root_ns as f64).sum();
     let own = facts.shapes.endpoint(endpoint).root_ns as f64;
     // What the fix removes, as share of all work on requests.
-    let freed = if total > 0.0 { own / total * saved } else { 0.0 };
+    let freed = if total > 0.0 { (own / total * saved).clamp(0.0, 1.0) } else { 0.0 };
     cpu(facts, freed).and(pool(facts, endpoint, freed))
 }
 
@@ -49,7 +49,9 @@ pub fn relief(facts: &Facts<'_>, endpoint: EndpointId, saved: f64) -> Relief {
 fn cores_of_requests(facts: &Facts<'_>) -> Option<f64> {
     let roles = &facts.saturation.roles;
     let service = roles.get("service").and_then(|u| u.cores)?;
-    Some(service + roles.get("database").and_then(|u| u.cores).unwrap_or(0.0))
+    let used = service + roles.get("database").and_then(|u| u.cores).unwrap_or(0.0);
+    // An instrument may tell nonsense.
+    (used.is_finite() && used >= 0.0).then_some(used)
 }
 
 /// The fullest CPU is the machine's, not a container's limit.
@@ -105,7 +107,8 @@ fn pool(facts: &Facts<'_>, endpoint: EndpointId, freed: f64) -> Relief {
     let waits = facts.shapes().filter(|(_, s)| s.endpoint == endpoint && s.class == Class::Pool);
     let Some((_, wait)) = waits.max_by(|a, b| a.1.own_share.total_cmp(&b.1.own_share)) else { return none() };
     let Some(pool) = facts.saturation.pools.get(facts.name(wait.service)) else { return none() };
-    let Some((used, size)) = pool.used_mean.zip(pool.size).filter(|(_, size)| *size >= 1.0) else {
+    let known = pool.used_mean.zip(pool.size);
+    let Some((used, size)) = known.filter(|(used, size)| *size >= 1.0 && used.is_finite()) else {
         return none();
     };
     let t = facts.thresholds;

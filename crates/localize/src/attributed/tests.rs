@@ -84,6 +84,7 @@ fn the_rules_find_it_without_a_trace() {
     shown.rules_not_run.clear();
     expect![[r#"
         n_plus_one GET /orders | 20 x SELECT ... FROM items per GET /orders | p95 105.2 -> 21.4 (9.5..34.2) C
+        cpu_self_time GET /sum | 99.8 ms a request in GET /sum's own code | p95 105.2 -> 29.3 (0.0..105.2) C
     "#]]
     .assert_eq(&lines(&shown));
     let first = &diagnosis.findings[0];

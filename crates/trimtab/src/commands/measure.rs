@@ -28,7 +28,7 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
     if args.stepped.wanted() {
         return Box::pin(super::measure_levels::run(setting, args, &mut session, service)).await;
     }
-    let (recording, folder) = measure(setting, args, &mut session, service).await?;
+    let (recording, folder) = Box::pin(measure(setting, args, &mut session, service)).await?;
     let diagnosis = cycle::diagnose(&recording, &session.settings.goals, &setting.journal());
     super::save_findings(setting, &folder, &diagnosis);
     if setting.output.json() {

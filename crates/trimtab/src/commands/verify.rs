@@ -96,7 +96,7 @@ async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<Judgement> {
     if let Some(noted) = noted
         && let Some(finding) = noted.finding.clone()
     {
-        return of_change(setting, &mut session, noted, finding, (&before, Refuted::Stays)).await;
+        return Box::pin(of_change(setting, &mut session, noted, finding, (&before, Refuted::Stays))).await;
     }
     let after = again(setting, &mut session).await?.1;
     sequential(&before, &after, None, session.settings.verify.tolerance)
@@ -115,7 +115,7 @@ pub(super) async fn prove(setting: &Setting, settings: Settings, noted: InForce)
     let before = super::read_recording(&setting.journal().folder().join("recordings").join(id))?;
     let finding = noted.finding.clone().context("the change belongs to no finding")?;
     let mut session = open(setting, settings).await?;
-    of_change(setting, &mut session, noted, finding, (&before, Refuted::IsTakenBack)).await
+    Box::pin(of_change(setting, &mut session, noted, finding, (&before, Refuted::IsTakenBack))).await
 }
 
 async fn again(setting: &Setting, session: &mut Session) -> Result<(PathBuf, Recording)> {
