@@ -370,7 +370,11 @@ mod tests {
 
     #[test]
     fn a_wrong_direction_is_counted_where_much_was_promised() {
-        let rows = [row((100.0, 50.0), (100.0, 110.0)), row((100.0, 95.0), (100.0, 101.0))];
+        let rows = [
+            row((100.0, 50.0), (100.0, 120.0)),
+            row((100.0, 95.0), (100.0, 120.0)),
+            row((100.0, 50.0), (100.0, 101.0)),
+        ];
         let figures = figures(&args(), &rows, &[], &[]);
         assert_eq!(figures.targets[1].measured, Some(1.0));
         assert!(!figures.reached());

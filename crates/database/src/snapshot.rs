@@ -94,6 +94,12 @@ impl Memory {
     }
 }
 
+/// Whether the server ended the connection; the client itself learns of it a moment later.
+fn is_end(error: &Error) -> bool {
+    let ends = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+    error.is_closed() || error.code().is_some_and(|code| ends.contains(code))
+}
+
 impl Database {
     /// Reads the counters, in a read-only transaction. What keeps them from being read is a gap in the snapshot.
     ///
@@ -114,7 +120,7 @@ impl Database {
         *self.memory() = memory;
         match read {
             Ok(()) => {}
-            Err(error) if client.is_closed() => {
+            Err(error) if client.is_closed() || is_end(&error) => {
                 return Err(anyhow!(
                     "the connection to {} broke: {}",
                     self.shown_url(),
