@@ -79,7 +79,7 @@ fn a_terminal_is_told_the_answers_with_their_doubt() {
 
           ! at 230/s: the generator waited for a CPU 14 % of the time, the limit is 10 %
     "#]]
-    .assert_eq(&report::text::scaling(&scaling(), 100, Colour::Off));
+    .assert_eq(&flush(&report::text::scaling(&scaling(), 100, Colour::Off)));
 }
 
 #[test]
