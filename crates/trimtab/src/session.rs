@@ -2,6 +2,7 @@
 //! [`Session::measure`] runs all instruments side by side over one window and returns one recording.
 
 mod levels;
+mod watching;
 
 pub use levels::Stepping;
 
@@ -50,7 +51,10 @@ pub struct Session {
     output: Output,
     receiver: Option<Handle>,
     database: Option<Database>,
-    watched: Vec<Watched>,
+    /// Processes that the settings name or Trimtab started.
+    named: Vec<Watched>,
+    /// Those that were found by their ports when the last measurement began.
+    found: Vec<Watched>,
     /// What cannot be seen in any measurement of this session.
     gaps: Vec<Gap>,
 }
@@ -73,16 +77,16 @@ impl Session {
             ));
         }
         let database = open_database(&settings, &mut gaps).await;
-        let mut watched = vec![group("generator", std::process::id(), false)];
+        let mut named = vec![group("generator", std::process::id(), false)];
         if let Some(pid) = settings.service_pid {
-            watched.push(group("service", pid, true));
+            named.push(group("service", pid, true));
         }
-        Ok(Self { settings, shutdown, output, receiver, database, watched, gaps })
+        Ok(Self { settings, shutdown, output, receiver, database, named, found: Vec::new(), gaps })
     }
 
     /// Watches a process and its children from now on.
     pub fn watch(&mut self, role: &str, pid: u32) {
-        self.watched.push(group(role, pid, true));
+        self.named.push(group(role, pid, true));
     }
 
     /// The target answers at all: one request of the first operation's kind would be too much to ask, so one `GET /`.
@@ -99,8 +103,9 @@ impl Session {
         let load = self.settings.load.clone();
         let writer = Writer::create(folder).inspect_err(|error| self.unsaved(error)).ok();
         self.begin(writer.as_ref()).await;
-        let host = telemetry::host::sample(self.watched.clone(), HOST_INTERVAL, clock::now_ns);
         let mut gaps = self.gaps.clone();
+        self.find_processes(&mut gaps);
+        let host = telemetry::host::sample(self.watched(), HOST_INTERVAL, clock::now_ns);
         let scrapes = self.scrapes(&mut gaps);
         let mut options = self.load_options(load.warm_up + load.duration, CELL_MS, 0);
         let windows = self.windows(&mut options, &mut gaps);
@@ -274,7 +279,7 @@ impl Session {
             database: self.database.as_ref(),
             url: self.settings.database.url.as_deref(),
             cache: self.settings.database.cache_url.as_deref(),
-            service: self.watched.iter().filter(|w| w.role == "service").cloned().collect(),
+            service: self.service(),
         }
     }
 

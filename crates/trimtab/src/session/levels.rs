@@ -1,7 +1,7 @@
 //! Stepped load under all instruments: the levels of a plan one after the other, all in one recording, and what
 //! they say together. Which level is next and what they mean is decided in `scalability`.
 
-use super::{CELL_MS, HOST_INTERVAL, Session, group, host_figures, id_of, nanos, scraped};
+use super::{CELL_MS, HOST_INTERVAL, Session, host_figures, id_of, nanos, scraped};
 use crate::{clock, window};
 use anyhow::Result;
 use database::Snapshot;
@@ -20,9 +20,6 @@ const LEAST_SETTLE: f64 = 0.1;
 const LEAST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Cells that tell whether response times have settled.
 const MIN_STEADY_CELLS: usize = 10;
-/// Where a database's URL names no port.
-const POSTGRES_PORT: u16 = 5432;
-
 /// How levels are measured.
 pub struct Stepping {
     pub plan: Plan,
@@ -53,11 +50,11 @@ impl Session {
         stepping: &Stepping,
         told: &dyn Fn(usize, &Level),
     ) -> Result<(Recording, Scaling)> {
-        self.watch_local();
         let writer = Writer::create(folder).inspect_err(|error| self.unsaved(error)).ok();
         self.begin(writer.as_ref()).await;
-        let host = telemetry::host::sample(self.watched.clone(), HOST_INTERVAL, clock::now_ns);
         let mut gaps = self.gaps.clone();
+        self.find_processes(&mut gaps);
+        let host = telemetry::host::sample(self.watched(), HOST_INTERVAL, clock::now_ns);
         let scrapes = self.scrapes(&mut gaps);
         let (driven, stop) = self.drive_levels(stepping, told, &mut gaps).await?;
         let mut metrics = host_figures(&host, &mut gaps);
@@ -79,21 +76,6 @@ impl Session {
         self.finish(writer, &mut recording).await;
         recording.spans = window::traces_within(&recording.spans, start_ns, end_ns);
         Ok((recording, scaling))
-    }
-
-    /// Service and database are looked at too where they run on this machine and nobody named their processes.
-    fn watch_local(&mut self) {
-        let service = local_port(&self.settings.scenario.base_url);
-        let database = self.settings.database.url.as_deref().and_then(local_port);
-        for (role, port) in [("service", service), ("database", database)] {
-            if self.watched.iter().any(|w| w.role == role) {
-                continue;
-            }
-            let pids = port.map(profile::listening).unwrap_or_default();
-            for pid in pids.iter().filter(|pid| !parent(**pid).is_some_and(|p| pids.contains(&p))) {
-                self.watched.push(group(role, *pid, true));
-            }
-        }
     }
 
     async fn drive_levels(
@@ -367,50 +349,4 @@ fn joined(driven: &[Driven]) -> LoadResult {
         all.completed += result.completed;
     }
     all
-}
-
-/// The port of a URL that names this machine.
-fn local_port(url: &str) -> Option<u16> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()?),
-        _ => (host, default_port(scheme)?),
-    };
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]").then_some(port)
-}
-
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        "postgres" | "postgresql" => Some(POSTGRES_PORT),
-        _ => None,
-    }
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    telemetry::host::parse_process_stat(&text).map(|stat| stat.parent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_url_of_this_machine_has_a_port_to_look_at() {
-        for (url, port) in [
-            ("http://127.0.0.1:8080/x", Some(8080)),
-            ("http://localhost", Some(80)),
-            ("postgres://user:se/cret@localhost:5433/shop", None),
-            ("postgres://user:secret@localhost:5433/shop", Some(5433)),
-            ("postgresql://[::1]/shop?x=1", Some(5432)),
-            ("https://example.org:8443/", None),
-            ("nonsense", None),
-        ] {
-            assert_eq!(local_port(url), port, "{url}");
-        }
-    }
 }
