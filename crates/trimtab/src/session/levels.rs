@@ -20,6 +20,7 @@ const LEAST_SETTLE: f64 = 0.1;
 const LEAST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Cells that tell whether response times have settled.
 const MIN_STEADY_CELLS: usize = 10;
+
 /// How levels are measured.
 pub struct Stepping {
     pub plan: Plan,
