@@ -14,7 +14,7 @@ mod spans_read;
 mod table;
 mod write;
 
-pub use read::{read, read_run, read_scaling, read_wanted};
+pub use read::{read, read_findings, read_run, read_scaling, read_wanted};
 pub use reservoir::{Reservoir, RootFigures, Thinned};
 pub use sink::SpanSink;
 pub use spans_read::read_spans;

@@ -1,11 +1,11 @@
 //! Reading a recording. Only `run.json` can make it fail; whatever else is missing or broken becomes a gap that names
 //! the file and what is wrong with it, and the rest is read.
 
-use crate::write::{COSTS, LATENCIES, METRICS, PLANS, REQUESTS, RUN, SCALING, STATEMENTS};
+use crate::write::{COSTS, FINDINGS, LATENCIES, METRICS, PLANS, REQUESTS, RUN, SCALING, STATEMENTS};
 use crate::{FORMAT, disk, metrics, requests, spans_read, table};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
-use model::{COSTS_VERSION, Costs, Gap, Plan, Recording, Run, SCALING_VERSION, Scaling};
+use model::{COSTS_VERSION, Costs, Diagnosis, Gap, Plan, Recording, Run, SCALING_VERSION, Scaling};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +86,15 @@ pub fn read_scaling(folder: &Path) -> Result<Option<Scaling>> {
         path.display()
     );
     json(&path).map(Some)
+}
+
+/// What the diagnosis found when it was last saved beside the recording, if it was.
+///
+/// # Errors
+/// `findings.json` is there and cannot be read.
+pub fn read_findings(folder: &Path) -> Result<Option<Diagnosis>> {
+    let path = folder.join(FINDINGS);
+    if path.exists() { json(&path).map(Some) } else { Ok(None) }
 }
 
 /// `run.json` alone, or what stands for it in an unfinished recording.

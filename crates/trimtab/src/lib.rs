@@ -18,6 +18,7 @@ pub mod journal;
 pub mod output;
 pub mod placeholders;
 pub mod process;
+pub mod promised;
 pub mod session;
 pub mod settings;
 pub mod story;

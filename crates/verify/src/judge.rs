@@ -144,7 +144,7 @@ pub fn judge(trial: &Trial, options: &Options) -> Judgement {
     let prediction_held = trial.prediction.as_ref().and_then(|predicted| {
         let outcome =
             metrics.iter().find(|judged| Some(&judged.metric) == Metric::parse(&predicted.metric).as_ref());
-        let interval = outcome.and_then(|judged| Some(&judged.evidence.as_ref().ok()?.interval));
+        let interval = outcome.and_then(|judged| Some((&judged.evidence.as_ref().ok()?.interval).into()));
         let (held, text) = prediction::held(predicted, interval, options.tolerance);
         reasons.push(text);
         held

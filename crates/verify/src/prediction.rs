@@ -3,14 +3,41 @@
 
 use crate::interval::RatioInterval;
 use crate::words::percent;
-use model::Prediction;
+use model::{MetricVerdict, Prediction};
+
+/// What was measured of a metric: after / before, with the ends of its interval.
+#[derive(Clone, Copy)]
+pub(crate) struct Outcome {
+    ratio: f64,
+    low: f64,
+    high: f64,
+}
+
+impl From<&RatioInterval> for Outcome {
+    fn from(of: &RatioInterval) -> Self {
+        Self { ratio: of.ratio, low: of.low, high: of.high }
+    }
+}
+
+/// Whether a judged trial meets a prediction that it was not made for, and a sentence on it: `None` as of
+/// [`Judgement::prediction_held`](model::Judgement). `metrics` are those of the trial's judgement; `tolerance`, a share
+/// of the before, stands in for the width of a prediction that has none.
+#[must_use]
+pub fn held_by(prediction: &Prediction, metrics: &[MetricVerdict], tolerance: f64) -> (Option<bool>, String) {
+    let outcome = metrics.iter().find(|judged| judged.metric == prediction.metric).map(|judged| Outcome {
+        ratio: judged.ratio,
+        low: judged.low,
+        high: judged.high,
+    });
+    held(prediction, outcome, tolerance)
+}
 
 /// Whether the interval of the outcome meets the predicted one, and a sentence on it. A prediction without a width
 /// gets the tolerance, as share of the before. `None` where the outcome is unknown, the prediction is no ratio, or the
 /// outcome is so wide that it says nothing about the prediction.
 pub(crate) fn held(
     prediction: &Prediction,
-    outcome: Option<&RatioInterval>,
+    outcome: Option<Outcome>,
     tolerance: f64,
 ) -> (Option<bool>, String) {
     let metric = &prediction.metric;
@@ -41,7 +68,7 @@ pub(crate) fn held(
 }
 
 /// Whether an outcome would fit no change as well as it fits a predicted one, or is wider than the predicted change.
-fn says_nothing(outcome: &RatioInterval, (low, middle, high): (f64, f64, f64), tolerance: f64) -> bool {
+fn says_nothing(outcome: Outcome, (low, middle, high): (f64, f64, f64), tolerance: f64) -> bool {
     let holds = |ratio: f64| outcome.low <= ratio && ratio <= outcome.high;
     let a_change = high < 1.0 || low > 1.0;
     let room = (1.0 - middle).abs().max(2.0 * tolerance);
@@ -83,18 +110,7 @@ mod tests {
             calibration: None,
         };
         let (low, ratio, high) = measured;
-        let outcome = RatioInterval {
-            before_ms: 100.0,
-            after_ms: 100.0 * ratio,
-            ratio,
-            low,
-            high,
-            se_log: 0.0,
-            detectable: 0.0,
-            batches: 20,
-            autocorrelation: 0.0,
-        };
-        held(&prediction, Some(&outcome), 0.05).0
+        held(&prediction, Some(Outcome { ratio, low, high }), 0.05).0
     }
 
     #[test]

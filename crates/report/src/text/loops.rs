@@ -10,6 +10,8 @@ use crate::steps::{StepFigures, figures};
 use model::{Judgement, MetricVerdict, Step, Verdict};
 
 const MAX_METRICS: usize = 12;
+/// Intervals beyond it on either side are open.
+const MAX_RATIO: f64 = 8000.0;
 const MAX_EVIDENCE: usize = 2;
 
 /// A verdict with each metric's ratio and interval, and every reason, in 100 columns without colour.
@@ -21,19 +23,19 @@ pub fn judgement(of: &Judgement) -> String {
         Some(held) => format!("{}: {subject}; the prediction {}\n", word(of.verdict), hit(held)),
         None => format!("{}: {subject}\n", word(of.verdict)),
     };
-    let row = |m: &MetricVerdict| {
-        let ratio = format!("{} ({}..{})", signed(m.ratio), signed(m.low), signed(m.high));
-        let cells = vec![
-            line(&m.metric, LABEL),
-            ms(m.before_ms),
-            ms(m.after_ms),
-            ratio,
-            percent(m.detectable),
-            word(m.verdict).to_owned(),
-        ];
+    let row = |m: &&MetricVerdict| {
+        let (ratio, detectable) = if is_told(m) {
+            let ratio = format!("{} ({}..{})", signed(m.ratio), signed(m.low), signed(m.high));
+            (ratio, percent(m.detectable))
+        } else {
+            ("too few requests".to_owned(), "–".to_owned())
+        };
+        let word = word(m.verdict).to_owned();
+        let cells = vec![line(&m.metric, LABEL), ms(m.before_ms), ms(m.after_ms), ratio, detectable, word];
         (None, cells)
     };
-    let rows: Vec<_> = of.metrics.iter().take(MAX_METRICS).map(row).collect();
+    let shown = most_telling(of);
+    let rows: Vec<_> = shown.iter().map(row).collect();
     if rows.is_empty() {
         out.push_str("  nothing was measured on both sides\n");
     } else {
@@ -46,6 +48,10 @@ pub fn judgement(of: &Judgement) -> String {
             column("verdict", Align::Left, 0),
         ];
         out.push_str(&table(&head, &rows, WIDTH, Colour::Off));
+        if shown.len() < of.metrics.len() {
+            let more = of.metrics.len() - shown.len();
+            out.push_str(&format!("  and {more} more; `--format json` has them all\n"));
+        }
     }
     for reason in &of.reasons {
         out.push_str(&wrap("  - ", &line(&without_secrets(reason), SENTENCE), WIDTH));
@@ -54,6 +60,26 @@ pub fn judgement(of: &Judgement) -> String {
         out.push_str(&wrap("  - ", &format!("clear after {} more of measuring", ms(needed * 1e3)), WIDTH));
     }
     out
+}
+
+/// What decided and what has a verdict come before the rest where not all find room; shown in the order of judging.
+fn most_telling(of: &Judgement) -> Vec<&MetricVerdict> {
+    let rank = |m: &MetricVerdict| match m.verdict {
+        _ if m.metric == of.metric => 0,
+        Verdict::Better | Verdict::Worse => 1,
+        Verdict::Same | Verdict::Unclear if is_told(m) => 2,
+        Verdict::Same | Verdict::Unclear => 3,
+    };
+    let mut order: Vec<(usize, &MetricVerdict)> = of.metrics.iter().enumerate().collect();
+    order.sort_by_key(|(at, m)| (rank(m), *at));
+    order.truncate(MAX_METRICS);
+    order.sort_by_key(|(at, _)| *at);
+    order.into_iter().map(|(_, m)| m).collect()
+}
+
+/// Whether there is an interval: one that is not known reaches from near 0 to thousands.
+fn is_told(of: &MetricVerdict) -> bool {
+    of.high < MAX_RATIO && of.low > 1.0 / MAX_RATIO
 }
 
 /// One round of the loop: the finding with its evidence, what was predicted, what came, the verdict.

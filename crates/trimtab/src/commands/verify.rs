@@ -4,14 +4,16 @@ use super::{Answer, Setting};
 use crate::apply::{Guard, Hands};
 use crate::args::VerifyArgs;
 use crate::clock;
+use crate::cycle;
 use crate::in_force::{self, InForce};
+use crate::promised;
 use crate::session::{self, Session};
 use crate::settings::Settings;
 use crate::trials::{self, one_after_the_other, reasons_against};
 use anyhow::{Context, Result, bail, ensure};
 use model::{Change, ChangeKind, Design, Finding, Judgement, Prediction, Recording, Step, Trial, Verdict};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Differences that do not matter, where neither flag nor settings say.
 const TOLERANCE: f64 = 0.05;
@@ -22,8 +24,9 @@ pub(super) async fn run(setting: &Setting, args: &VerifyArgs) -> Result<Answer> 
     }
     let judgement = match args.recordings.as_slice() {
         [before, after] => {
+            let folders = [before.as_path(), after.as_path()];
             let (before, after) = (super::read_recording(before)?, super::read_recording(after)?);
-            sequential(&before, &after, None, args.tolerance.unwrap_or(TOLERANCE))?
+            by_hand(setting, folders, (&before, &after), args.tolerance.unwrap_or(TOLERANCE))?
         }
         [] if args.aa => return nothing_changed(setting, args).await,
         [] => Box::pin(measured(setting, args)).await?,
@@ -80,26 +83,47 @@ async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<Judgement> {
     let settings = settings(setting, args)?;
     let journal = setting.journal();
     let noted = in_force::list(journal.folder())?.pop();
-    let before = match noted.as_ref().and_then(|noted| noted.recording_before.as_ref()) {
+    let folder = match noted.as_ref().and_then(|noted| noted.recording_before.as_ref()) {
         Some(id) => journal.folder().join("recordings").join(id),
         None => journal
             .last_recording()
             .context("no recording to compare with; `trimtab measure` before the change makes one")?,
     };
     ensure!(
-        recording::read_scaling(&before)?.is_none(),
+        recording::read_scaling(&folder)?.is_none(),
         "the last recording, {}, is of stepped load: run `trimtab measure` at the usual load before the change, or name two recordings",
-        before.display()
+        folder.display()
     );
-    let before = super::read_recording(&before)?;
+    let before = super::read_recording(&folder)?;
     let mut session = open(setting, settings).await?;
     if let Some(noted) = noted
         && let Some(finding) = noted.finding.clone()
     {
         return Box::pin(of_change(setting, &mut session, noted, finding, (&before, Refuted::Stays))).await;
     }
-    let after = again(setting, &mut session).await?.1;
-    sequential(&before, &after, None, session.settings.verify.tolerance)
+    let (folder_after, after) = again(setting, &mut session).await?;
+    by_hand(setting, [&folder, &folder_after], (&before, &after), session.settings.verify.tolerance)
+}
+
+/// A change that was made outside of Trimtab, against what the findings before it promised.
+fn by_hand(
+    setting: &Setting,
+    folders: [&Path; 2],
+    (before, after): (&Recording, &Recording),
+    tolerance: f64,
+) -> Result<Judgement> {
+    let mut judgement = sequential(before, after, None, tolerance)?;
+    if !differences(before, after).is_empty() {
+        return Ok(judgement);
+    }
+    let [promised_before, left] = [(folders[0], before), (folders[1], after)].map(|(folder, recording)| {
+        recording::read_findings(folder).ok().flatten().unwrap_or_else(|| {
+            let goals: Vec<_> = recording.run.goals.iter().filter_map(|goal| goal.parse().ok()).collect();
+            cycle::diagnose(recording, &goals, &setting.journal())
+        })
+    });
+    promised::hold(&promised_before, &left, tolerance, &mut judgement);
+    Ok(judgement)
 }
 
 /// What becomes of a change that is not better.
@@ -121,6 +145,8 @@ pub(super) async fn prove(setting: &Setting, settings: Settings, noted: InForce)
 async fn again(setting: &Setting, session: &mut Session) -> Result<(PathBuf, Recording)> {
     let folder = setting.journal().new_recording(&clock::stamp(clock::now_ns()))?;
     let recording = session.measure(&folder, "measuring").await?;
+    let diagnosis = cycle::diagnose(&recording, &session.settings.goals, &setting.journal());
+    super::save_findings(setting, &folder, &diagnosis);
     Ok((folder, recording))
 }
 
@@ -192,8 +218,19 @@ fn sequential(
     Ok(unlike(before, after, judgement))
 }
 
-/// Unclear where the runs cannot be compared: other load, another machine, cut short, or arrivals that never started.
+/// Unclear where the runs cannot be compared.
 fn unlike(before: &Recording, after: &Recording, mut judgement: Judgement) -> Judgement {
+    let reasons = differences(before, after);
+    if !reasons.is_empty() {
+        judgement.verdict = Verdict::Unclear;
+        judgement.prediction_held = None;
+        judgement.reasons.splice(0..0, reasons);
+    }
+    judgement
+}
+
+/// Why two runs cannot be compared: other load, another machine, cut short, or arrivals that never started.
+fn differences(before: &Recording, after: &Recording) -> Vec<String> {
     let mut reasons = Vec::new();
     for (recording, name) in [(before, "the run before"), (after, "the run after")] {
         if !recording.run.complete {
@@ -211,12 +248,7 @@ fn unlike(before: &Recording, after: &Recording, mut judgement: Judgement) -> Ju
     if before.run.environment.cpus != after.run.environment.cpus {
         reasons.push("the runs were made on machines with different numbers of CPUs".to_owned());
     }
-    if !reasons.is_empty() {
-        judgement.verdict = Verdict::Unclear;
-        judgement.prediction_held = None;
-        judgement.reasons.splice(0..0, reasons);
-    }
-    judgement
+    reasons
 }
 
 /// Rates of two runs may differ by chance; beyond this factor they are not the same load.
