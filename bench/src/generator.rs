@@ -130,7 +130,7 @@ async fn round(args: &LoadArgs, address: &str, model: Model) -> Result<Round> {
     let clock = Clock { unix_ns: 0, at: Instant::now() };
     let mut options = Options::new(Pace::constant(args.rate, Spacing::Poisson), duration, 1, clock);
     match model {
-        Model::Open(version) => options.version = version,
+        Model::Open(version) => options.connection.version = version,
         Model::Closed => options.users = Some(CONNECTIONS),
     }
     let result = load::run(&scenario, &options, &Shutdown::new()).await?;

@@ -175,6 +175,7 @@ fn sample(operation: u32, chance: u64, kept: &Kept, slowest: bool) -> RequestSam
         sent_bytes: kept.received_bytes,
         trace_id: if kept.trace_id == 0 { made } else { kept.trace_id },
         slowest,
+        phases: model::RequestPhases::default(),
     }
 }
 

@@ -117,8 +117,9 @@ pub(crate) struct Question {
     finder: Finder,
     equals: Option<String>,
     contains: Option<String>,
-    /// What failed, for people; holds nothing of the response.
+    /// What is asked, and what failed, for people; they hold nothing of the response.
     pub(crate) name: String,
+    pub(crate) failure: String,
 }
 
 impl Check {
@@ -138,12 +139,13 @@ impl Check {
             Finder::Header(name) => format!("header {name}"),
             Finder::Regex(regex) => format!("regex {}", regex.as_str()),
         };
-        let wanted = match (&equals, &self.contains) {
-            (Some(value), _) => format!("is not `{value}`"),
-            (None, Some(value)) => format!("does not contain `{value}`"),
-            (None, None) => "is missing".to_owned(),
+        let (asked, failed) = match (&equals, &self.contains) {
+            (Some(value), _) => (format!("is `{value}`"), format!("is not `{value}`")),
+            (None, Some(value)) => (format!("contains `{value}`"), format!("does not contain `{value}`")),
+            (None, None) => ("is there".to_owned(), "is missing".to_owned()),
         };
-        Ok(Question { finder, equals, contains: self.contains.clone(), name: format!("{place} {wanted}") })
+        let (name, failure) = (format!("{place} {asked}"), format!("{place} {failed}"));
+        Ok(Question { finder, equals, contains: self.contains.clone(), name, failure })
     }
 }
 
@@ -200,7 +202,11 @@ mod tests {
         assert!(!holds("json = '/state'\nequals = 'open'"));
         assert!(!holds("header = 'etag'"));
         let check: Check = toml::from_str("json = '/id'\nequals = 8").unwrap();
-        assert_eq!(check.question().unwrap().name, "json /id is not `8`");
+        let question = check.question().unwrap();
+        assert_eq!(
+            (question.name.as_str(), question.failure.as_str()),
+            ("json /id is `8`", "json /id is not `8`")
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Drives work in three parts that know nothing of each other: the pace says when, the scenario what, the client how.
 //! The model is open: arrivals are due whatever the service does, and a response time counts from the due time.
-//! Judges only its own validity; goals and printing are the program's, and the only files read are a scenario's data.
+//! Judges only its own validity; goals and printing are the program's, and the only files are a scenario's data and the outputs asked for.
 //!
 //! Two layers are for other fronts, such as scripts: [`http`] (a [`http::Client`] per thread, a [`http::Pool`] per user,
 //! [`http::Pool::send`]) and [`drive`] (a front implements [`drive::Users`] and [`drive::User`], says when by
@@ -52,8 +52,11 @@ mod expect;
 mod extract;
 pub mod find;
 pub mod http;
+mod junit;
 mod options;
+pub mod out;
 mod pace;
+mod reach;
 mod record;
 mod render;
 mod requests;
@@ -65,6 +68,7 @@ mod scenario;
 mod schedule;
 mod share;
 mod summary;
+mod tell;
 mod template;
 mod timer;
 mod trace;
@@ -74,16 +78,21 @@ mod visitor;
 
 pub use expect::{Expect, StatusRange};
 pub use extract::{Check, Part};
-pub use options::{Clock, Options};
+pub use find::{GoalOutcome, judge_goals};
+pub use junit::junit;
+pub use options::{Clock, DEFAULT_MAX_IN_FLIGHT, Options, Workload};
 pub use pace::{Arrivals, Pace, Segment, Spacing};
+pub use reach::reach;
 pub use record::Progress;
 pub use render::{k6_json, text};
-pub use result::{ErrorCount, LoadResult, OperationTotals};
+pub use result::{CheckCount, ErrorCount, LoadResult, OperationTotals};
 pub use run::run;
 pub use saved::{Saved, merge};
 pub use scenario::{Operation, Scenario};
 pub use share::Share;
-pub use summary::{Distribution, OperationSummary, SlowRequest, Summary, summary};
+pub use summary::{
+    Distribution, KeptOfOperation, KeptRequest, OperationSummary, SLOW_REQUESTS, Summary, summary,
+};
 pub use trace::TraceIds;
 pub use validity::{Figures, judge};
 pub use variable::{Order, Variable};

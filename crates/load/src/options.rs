@@ -1,11 +1,11 @@
 //! How one run is done, apart from what it sends. Clocks come from outside.
 
-use crate::http::Proxies;
+use crate::drive::{Executor, Overflow, Plan, Supply};
+use crate::http::Settings;
+use crate::out::Feed;
 use crate::record::Progress;
 use crate::{Pace, Share};
-use anyhow::{Result, bail};
-use net::{HttpVersion, TlsOptions};
-use std::path::PathBuf;
+use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -15,6 +15,8 @@ const MAX_CELLS: u64 = 1_000_000;
 const MAX_SAMPLES: usize = 1_000_000;
 /// More requests in flight than this are refused: each may need a socket.
 const MAX_IN_FLIGHT: usize = 60_000;
+/// Requests open at once unless told.
+pub const DEFAULT_MAX_IN_FLIGHT: usize = 512;
 const MAX_CLOSED_USERS: u32 = 60_000;
 
 /// One moment on both clocks, so that what is timed by the monotonic one can be told in Unix time.
@@ -38,6 +40,16 @@ impl Clock {
 /// Nanoseconds; 584 years are the most.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// One of several scenarios of a run: who sends when, and which operations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    pub plan: Plan,
+    /// Names of operations, of those that begin a flow; none: all.
+    pub operations: Vec<String>,
+    /// Tags of its samples in the outputs.
+    pub tags: Vec<(String, String)>,
 }
 
 /// Settings of a run.
@@ -69,16 +81,12 @@ pub struct Options {
     pub grace: Duration,
     /// Look for a beginning that is slower than the rest; not where the caller cuts off a warm-up himself.
     pub judge_warm_up: bool,
-    pub version: HttpVersion,
-    /// Connections serve more than one request.
-    pub keep_alive: bool,
-    /// Requests on one h2 connection at once, and h2 connections at most.
-    pub h2_streams: usize,
-    pub h2_connections: usize,
-    /// Connect here, whatever the URL's host says.
-    pub unix_socket: Option<PathBuf>,
-    pub proxies: Proxies,
-    pub tls: TlsOptions,
+    /// How the service is reached.
+    pub connection: Settings,
+    /// Scenarios that run side by side, in place of pace and users; `duration` is the end of the last one.
+    pub workloads: Vec<Workload>,
+    /// Where each request is told while the load runs.
+    pub feed: Option<Feed>,
     pub clock: Clock,
     /// Told once per second.
     pub progress: Option<watch::Sender<Progress>>,
@@ -96,19 +104,15 @@ impl Options {
             seed,
             share: Share::WHOLE,
             timeout: Duration::from_secs(10),
-            max_in_flight: 512,
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             cell_ms: 1000,
             uniform_samples: 2000,
             slowest_samples: 50,
             grace: Duration::from_secs(1),
             judge_warm_up: false,
-            version: HttpVersion::Auto,
-            keep_alive: true,
-            h2_streams: 100,
-            h2_connections: usize::MAX,
-            unix_socket: None,
-            proxies: Proxies::default(),
-            tls: TlsOptions::default(),
+            connection: Settings::default(),
+            workloads: Vec::new(),
+            feed: None,
             clock,
             progress: None,
         }
@@ -117,7 +121,11 @@ impl Options {
     /// # Errors
     /// Names the field whose value makes no sense or would need unbounded memory.
     pub fn check(&self, operations: usize) -> Result<()> {
+        for workload in &self.workloads {
+            workload.plan.check().with_context(|| format!("scenario `{}`", workload.plan.name))?;
+        }
         match self.users {
+            _ if !self.workloads.is_empty() => {}
             None => self.pace.check()?,
             Some(0 | MAX_CLOSED_USERS..) => bail!("users: it is not from 1 to {MAX_CLOSED_USERS}"),
             Some(_) => {}
@@ -145,5 +153,32 @@ impl Options {
             );
         }
         Ok(())
+    }
+
+    /// What is driven: the workloads, or one plan from pace or users. Requests that go on at the end have their own time
+    /// limit; arrivals that still wait may start as long.
+    pub(crate) fn plans(&self) -> Vec<Plan> {
+        if !self.workloads.is_empty() {
+            return self.workloads.iter().map(|workload| workload.plan.clone()).collect();
+        }
+        let most = u32::try_from(self.max_in_flight).unwrap_or(u32::MAX);
+        let executor = match self.users {
+            Some(users) => Executor::ConstantVus { users, duration: self.duration },
+            None => Executor::Arrivals {
+                pace: self.pace.clone(),
+                duration: self.duration,
+                seed: self.seed,
+                supply: Supply { prepared: 0, most },
+                overflow: Overflow::Wait(self.timeout),
+            },
+        };
+        vec![Plan { name: "load".to_owned(), start: Duration::ZERO, graceful_stop: self.timeout, executor }]
+    }
+
+    /// Users of a closed model, at most at once; `None` where any arrivals are due by a pace.
+    pub(crate) fn closed_users(&self) -> Option<u32> {
+        let plans = self.plans();
+        let open = plans.iter().any(|plan| matches!(plan.executor, Executor::Arrivals { .. }));
+        (!open).then(|| crate::drive::users_needed(&plans))
     }
 }

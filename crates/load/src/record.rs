@@ -3,8 +3,8 @@
 
 use crate::http::Phases;
 use crate::options::nanos;
-use crate::result::{ErrorCount, OperationTotals};
-use crate::samples::{Kept, Samples};
+use crate::result::{CheckCount, ErrorCount, OperationTotals};
+use crate::samples::Samples;
 use model::{ErrorClass, Histogram, LatencyCell, RequestSample};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -54,6 +54,7 @@ pub(crate) struct Record {
     samples: Vec<Samples>,
     errors: BTreeMap<(u32, ErrorClass), (u64, String)>,
     totals: Vec<OperationTotals>,
+    checks: Vec<CheckCount>,
     /// Of the whole run and all operations.
     pub(crate) response: Histogram,
     pub(crate) completed: u64,
@@ -68,7 +69,8 @@ pub(crate) struct Record {
 /// What a record became, see [`crate::LoadResult`].
 pub(crate) struct Recorded {
     pub(crate) cells: Vec<LatencyCell>,
-    pub(crate) requests: Vec<Kept>,
+    pub(crate) requests: Vec<RequestSample>,
+    pub(crate) checks: Vec<CheckCount>,
     pub(crate) errors: Vec<ErrorCount>,
     pub(crate) totals: Vec<OperationTotals>,
 }
@@ -83,6 +85,7 @@ impl Record {
             samples: std::iter::repeat_with(samples).take(operations).collect(),
             errors: BTreeMap::new(),
             totals: vec![OperationTotals::default(); operations],
+            checks: Vec::new(),
             response: Histogram::default(),
             completed: 0,
             not_started: 0,
@@ -130,8 +133,9 @@ impl Record {
             sent_bytes: arrival.sent_bytes,
             trace_id: arrival.trace_id,
             slowest: false,
+            phases: arrival.phases.of_request(arrival.done.saturating_sub(arrival.due)),
         };
-        self.samples[operation].offer(&sample, &arrival.phases, &mut self.random);
+        self.samples[operation].offer(&sample, &mut self.random);
         if let Some((class, text)) = &arrival.failure {
             self.error_count += 1;
             let first = || (0, cut(text));
@@ -139,7 +143,19 @@ impl Record {
         }
     }
 
-    pub(crate) fn finish(self) -> Recorded {
+    /// What came of a check; as many are told apart as the scenario writes.
+    pub(crate) fn check(&mut self, operation: u32, name: &str, passed: bool) {
+        let known = self.checks.iter().position(|c| c.operation == operation && c.name == name);
+        let at = known.unwrap_or_else(|| {
+            self.checks.push(CheckCount { operation, name: name.to_owned(), passes: 0, fails: 0 });
+            self.checks.len() - 1
+        });
+        self.checks[at].passes += u64::from(passed);
+        self.checks[at].fails += u64::from(!passed);
+    }
+
+    pub(crate) fn finish(mut self) -> Recorded {
+        self.checks.sort_by_key(|check| check.operation);
         let errors = self.errors.into_iter().map(|((operation, class), (count, example))| ErrorCount {
             operation,
             class,
@@ -150,6 +166,7 @@ impl Record {
             cells: self.cells.into_values().collect(),
             requests: self.samples.into_iter().flat_map(Samples::finish).collect(),
             errors: errors.collect(),
+            checks: self.checks,
             totals: self.totals,
         }
     }

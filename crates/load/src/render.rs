@@ -1,6 +1,6 @@
 //! A summary as a table for people and as k6's summary JSON for tools that read it. Pure.
 
-use crate::summary::{Distribution, OperationSummary, Summary};
+use crate::summary::{Distribution, KeptOfOperation, KeptRequest, OperationSummary, Summary};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -58,11 +58,38 @@ fn write_text(summary: &Summary, out: &mut String) -> std::fmt::Result {
             summary.longest_silence_s * 1e3
         )?;
     }
+    write_goals(summary, out)?;
+    write_checks(summary, out)?;
     write_slowest(summary, out)?;
     write_errors(summary, out)?;
     for issue in &summary.validity.issues {
         let grade = if issue.invalid { "invalid" } else { "doubtful" };
         writeln!(out, "\n{grade}: {} ({})\n  {}", issue.reason, issue.kind, issue.hint)?;
+    }
+    Ok(())
+}
+
+fn write_goals(summary: &Summary, out: &mut String) -> std::fmt::Result {
+    if !summary.goals.is_empty() {
+        writeln!(out, "\ngoals")?;
+    }
+    for goal in &summary.goals {
+        match (goal.met, goal.value_text()) {
+            (Some(true), value) => writeln!(out, "  met     {}: {value}", goal.goal)?,
+            (Some(false), value) => writeln!(out, "  missed  {}: {value}", goal.goal)?,
+            (None, _) => writeln!(out, "  unseen  {}: {}", goal.goal, goal.unseen.unwrap_or_default())?,
+        }
+    }
+    Ok(())
+}
+
+fn write_checks(summary: &Summary, out: &mut String) -> std::fmt::Result {
+    if !summary.checks.is_empty() {
+        writeln!(out, "\nchecks")?;
+    }
+    for check in &summary.checks {
+        let operation = summary.operations.get(check.operation as usize).map_or("", |o| o.name.as_str());
+        writeln!(out, "  {operation}: {}: {} passed, {} failed", check.name, check.passes, check.fails)?;
     }
     Ok(())
 }
@@ -77,7 +104,7 @@ fn write_slowest(summary: &Summary, out: &mut String) -> std::fmt::Result {
         "\n{:<32} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "slowest, by trace", "response", "queue", "lookup", "connect", "tls", "send", "wait", "receive"
     )?;
-    let ms = |part: std::time::Duration| part.as_secs_f64() * 1e3;
+    let ms = |part: u64| part as f64 / 1e6;
     for slow in &summary.slowest {
         let p = &slow.phases;
         writeln!(
@@ -85,13 +112,13 @@ fn write_slowest(summary: &Summary, out: &mut String) -> std::fmt::Result {
             "{:032x} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}  {} {}",
             slow.trace_id,
             slow.response_ms,
-            slow.waited_ms + ms(p.blocked),
-            ms(p.lookup),
-            ms(p.connect),
-            ms(p.tls),
-            ms(p.send),
-            ms(p.wait),
-            ms(p.receive),
+            ms(p.queue_ns),
+            ms(p.lookup_ns),
+            ms(p.connect_ns),
+            ms(p.tls_ns),
+            ms(p.send_ns),
+            ms(p.wait_ns),
+            ms(p.receive_ns),
             slow.status,
             slow.operation
         )?;
@@ -120,7 +147,8 @@ fn class_name(class: model::ErrorClass) -> String {
 }
 
 /// k6's summary shape (`--summary-export`): `metrics` by name, sub-metrics as `http_req_duration{name:...}`, a minimal
-/// `root_group`. `http_req_duration` is the service time, as in k6; `http_req_response` counts from the due time.
+/// `root_group`. `http_req_duration` is the service time, as in k6; `http_req_response` counts from the due time. Beside
+/// it what k6 does not have: `goals`, `errors`, `validity`, and `requests`, some of those kept of each operation.
 #[must_use]
 pub fn k6_json(summary: &Summary) -> Value {
     let mut metrics = BTreeMap::new();
@@ -136,9 +164,72 @@ pub fn k6_json(summary: &Summary) -> Value {
     for one in &summary.operations {
         insert_times(&mut metrics, one, &format!("{{name:{}}}", one.name));
     }
+    let (passes, fails) = summary.checks.iter().fold((0, 0), |(p, f), c| (p + c.passes, f + c.fails));
+    if passes + fails > 0 {
+        let value = passes as f64 / (passes + fails) as f64;
+        metrics.insert("checks".to_owned(), json!({ "passes": passes, "fails": fails, "value": value }));
+    }
     json!({
-        "root_group": { "name": "", "path": "", "id": "d41d8cd98f00b204e9800998ecf8427e", "groups": {}, "checks": {} },
+        "root_group": {
+            "name": "", "path": "", "id": "d41d8cd98f00b204e9800998ecf8427e", "groups": {}, "checks": checks(summary),
+        },
         "metrics": metrics,
+        "goals": goals(summary),
+        "errors": errors(summary),
+        "requests": requests(summary),
+        "validity": summary.validity,
+        "complete": summary.complete,
+    })
+}
+
+/// By name, the operation first: two operations may ask the same.
+fn checks(summary: &Summary) -> Value {
+    let named = summary.checks.iter().map(|check| {
+        let operation = summary.operations.get(check.operation as usize).map_or("", |o| o.name.as_str());
+        let name = format!("{operation}: {}", check.name);
+        let told = json!({ "name": name, "path": format!("::{name}"), "passes": check.passes, "fails": check.fails });
+        (name, told)
+    });
+    Value::Object(named.collect())
+}
+
+fn goals(summary: &Summary) -> Value {
+    let told = summary.goals.iter().map(|g| json!({ "goal": g.goal, "measured": g.value, "met": g.met }));
+    Value::Array(told.collect())
+}
+
+fn errors(summary: &Summary) -> Value {
+    let of = |one: &OperationSummary| -> Vec<Value> {
+        let told = one.errors.iter().map(|(class, count, example)| {
+            json!({ "operation": one.name, "class": class, "count": count, "example": example })
+        });
+        told.collect()
+    };
+    Value::Array(summary.operations.iter().flat_map(of).collect())
+}
+
+fn requests(summary: &Summary) -> Value {
+    let list = |kept: &[KeptRequest]| Value::Array(kept.iter().map(request).collect());
+    let of = |(one, kept): (&OperationSummary, &KeptOfOperation)| json!({ "operation": one.name, "slowest": list(&kept.slowest), "sample": list(&kept.sample) });
+    Value::Array(summary.operations.iter().zip(&summary.kept).map(of).collect())
+}
+
+fn request(kept: &KeptRequest) -> Value {
+    let ms = |ns: u64| ns as f64 / 1e6;
+    let p = &kept.phases;
+    json!({
+        "trace_id": format!("{:032x}", kept.trace_id),
+        "due_ns": kept.due_ns,
+        "response_ms": kept.response_ms,
+        "service_ms": kept.service_ms,
+        "status": kept.status,
+        "error": kept.error,
+        "sent_bytes": kept.sent_bytes,
+        "received_bytes": kept.received_bytes,
+        "phases_ms": {
+            "queue": ms(p.queue_ns), "lookup": ms(p.lookup_ns), "connect": ms(p.connect_ns), "tls": ms(p.tls_ns),
+            "send": ms(p.send_ns), "wait": ms(p.wait_ns), "receive": ms(p.receive_ns),
+        },
     })
 }
 
@@ -169,11 +260,9 @@ fn trend(times: &Distribution) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Phases;
-    use crate::summary::SlowRequest;
     use crate::validity::{Figures, judge};
     use expect_test::expect;
-    use model::ErrorClass;
+    use model::{ErrorClass, RequestPhases};
 
     fn times(p50_ms: f64) -> Distribution {
         let (avg_ms, min_ms) = (p50_ms * 1.5, p50_ms / 2.0);
@@ -205,14 +294,25 @@ mod tests {
             lateness_p99_ms: 0.2,
             users: None,
             longest_silence_s: 0.0,
-            slowest: vec![SlowRequest {
+            slowest: vec![KeptRequest {
                 operation: "GET /orders/{id}".to_owned(),
+                due_ns: 1,
                 response_ms: 120.0,
-                waited_ms: 20.0,
+                service_ms: 100.0,
                 status: 503,
+                error: Some(ErrorClass::ServerStatus),
+                sent_bytes: 0,
+                received_bytes: 12,
                 trace_id: 0xabc,
-                phases: Phases { wait: std::time::Duration::from_millis(100), ..Phases::default() },
+                phases: RequestPhases {
+                    queue_ns: 20_000_000,
+                    wait_ns: 100_000_000,
+                    ..RequestPhases::default()
+                },
             }],
+            kept: Vec::new(),
+            checks: Vec::new(),
+            goals: Vec::new(),
             validity: judge(&figures),
         }
     }

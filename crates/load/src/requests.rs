@@ -6,8 +6,8 @@ use crate::http::{Headers, Origin, Request, Response};
 use crate::scenario::Operation;
 use crate::template::{Escape, Template};
 use crate::variable::Source;
-use crate::{Expect, Scenario, Share};
-use anyhow::{Context, Result};
+use crate::{Expect, Scenario, Share, Workload};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::Method;
 use model::ErrorClass;
@@ -21,13 +21,21 @@ use std::time::Duration;
 /// The scenario's flows, one after another, without end.
 pub(crate) struct Requests {
     flows: Vec<Flow>,
-    /// Sums of the weights, ascending.
-    weights: Vec<f64>,
-    /// Sums of the weights that hold from a moment on; the next one last.
+    /// Of each scenario that runs side by side.
+    mixes: Vec<Mix>,
+    /// Sums of the weights that hold from a moment on; the next one last. None where scenarios run side by side.
     later: Vec<(Duration, Vec<f64>)>,
     sources: Vec<Source>,
     random: Xoshiro256PlusPlus,
     names: Vec<String>,
+}
+
+/// Which flows are drawn, and how often.
+struct Mix {
+    /// Indices into the flows.
+    flows: Vec<usize>,
+    /// Sums of their weights, ascending.
+    weights: Vec<f64>,
 }
 
 /// An operation with those that follow it.
@@ -65,23 +73,28 @@ pub(crate) struct Draw {
 impl Requests {
     /// # Errors
     /// As [`Scenario::check`], and data files that cannot be read.
-    pub(crate) fn new(scenario: &Scenario, seed: u64, share: Share) -> Result<Self> {
+    pub(crate) fn new(scenario: &Scenario, workloads: &[Workload], seed: u64, share: Share) -> Result<Self> {
         scenario.check()?;
         let target = Target::parse(&scenario.base_url).context("base_url")?;
         let mut names = Vec::new();
         let flows =
             scenario.operations.iter().map(|operation| flow(scenario, operation, &target, &mut names));
         let flows = flows.collect::<Result<Vec<Flow>>>()?;
-        let weights = scenario.operations.iter().scan(0.0, |sum, operation| {
-            *sum += operation.weight;
-            Some(*sum)
-        });
+        let mixes = if workloads.is_empty() {
+            vec![Mix::of(scenario, &[])?]
+        } else {
+            let named = |workload: &Workload| {
+                let mix = Mix::of(scenario, &workload.operations);
+                mix.with_context(|| format!("scenario `{}`: operations", workload.plan.name))
+            };
+            workloads.iter().map(named).collect::<Result<Vec<Mix>>>()?
+        };
         let sources = scenario.variables.iter().map(|(name, variable)| {
             Source::new(variable, share).with_context(|| format!("variables.{name}"))
         });
         Ok(Self {
             flows,
-            weights: weights.collect(),
+            mixes,
             later: Vec::new(),
             sources: sources.collect::<Result<Vec<Source>>>()?,
             // Generators of one load share its seed, not its draws.
@@ -96,8 +109,11 @@ impl Requests {
     }
 
     /// Weights in place of the scenario's, each from a moment on. What has another number of weights than the scenario
-    /// has operations, or none above 0, changes nothing.
+    /// has operations, or none above 0, changes nothing; nor does anything where scenarios run side by side.
     pub(crate) fn vary(&mut self, mix: &[(Duration, Vec<f64>)]) {
+        if self.mixes.len() != 1 || self.mixes[0].flows.len() != self.flows.len() {
+            return;
+        }
         let fits = |weights: &Vec<f64>| {
             weights.len() == self.flows.len()
                 && weights.iter().all(|w| w.is_finite() && *w >= 0.0)
@@ -114,22 +130,43 @@ impl Requests {
         self.later.reverse();
     }
 
-    /// The next flow; `at`: when it is due after the start.
-    pub(crate) fn draw(&mut self, at: Duration) -> Draw {
-        while let Some((_, weights)) = self.later.pop_if(|(from, _)| *from <= at) {
-            self.weights = weights;
+    /// The next flow of a scenario; `at`: when it is due after the start.
+    pub(crate) fn draw(&mut self, scenario: usize, at: Duration) -> Draw {
+        let Self { flows, mixes, later, sources, random, .. } = self;
+        while let Some((_, weights)) = later.pop_if(|(from, _)| *from <= at) {
+            mixes[0].weights = weights;
         }
-        let total = self.weights.last().copied().unwrap_or_default();
-        let drawn = self.random.random::<f64>() * total;
-        let at = self.weights.partition_point(|sum| *sum <= drawn).min(self.flows.len() - 1);
-        let Self { flows, sources, random, .. } = self;
-        let flow = &flows[at];
+        let mix = &mixes[scenario.min(mixes.len() - 1)];
+        let drawn = random.random::<f64>() * mix.weights.last().copied().unwrap_or_default();
+        let at = mix.weights.partition_point(|sum| *sum <= drawn).min(mix.flows.len() - 1);
+        let flow = &flows[mix.flows[at]];
         // Variables of one data file come from one row.
         let row = random.random();
         let mut values: Vec<String> =
             flow.uses.iter().map(|source| sources[*source].draw_row(random, row)).collect();
         values.resize(values.len() + flow.remembered, String::new());
         Draw { steps: Rc::clone(&flow.steps), values }
+    }
+}
+
+impl Mix {
+    /// Of the operations named; of all where none is.
+    fn of(scenario: &Scenario, names: &[String]) -> Result<Self> {
+        let mut mix = Self { flows: Vec::new(), weights: Vec::new() };
+        let mut sum = 0.0;
+        for name in names {
+            if !scenario.operations.iter().any(|operation| operation.name == *name) {
+                bail!("there is no operation `{name}`");
+            }
+        }
+        for (at, operation) in scenario.operations.iter().enumerate() {
+            if names.is_empty() || names.contains(&operation.name) {
+                sum += operation.weight;
+                mix.flows.push(at);
+                mix.weights.push(sum);
+            }
+        }
+        Ok(mix)
     }
 }
 
@@ -165,8 +202,14 @@ impl Draw {
         key.finish()
     }
 
-    /// What is wrong with a complete response, if anything; remembers its parts for the steps that follow.
-    pub(crate) fn take(&mut self, step: usize, response: &Response) -> Option<(ErrorClass, String)> {
+    /// What is wrong with a complete response, if anything; remembers its parts for the steps that follow. `checked`
+    /// hears what came of each check; those after a failed one are not asked.
+    pub(crate) fn take(
+        &mut self,
+        step: usize,
+        response: &Response,
+        checked: &mut dyn FnMut(&str, bool),
+    ) -> Option<(ErrorClass, String)> {
         let step = &self.steps[step];
         let status = response.status;
         if !step.expect.takes(status) {
@@ -181,8 +224,12 @@ impl Draw {
             return None;
         }
         let mut parts = Parts::of(response);
-        if let Some(failed) = step.checks.iter().find(|check| !check.holds(&mut parts)) {
-            return Some((ErrorClass::Check, failed.name.clone()));
+        for check in &step.checks {
+            let holds = check.holds(&mut parts);
+            checked(&check.name, holds);
+            if !holds {
+                return Some((ErrorClass::Check, check.failure.clone()));
+            }
         }
         for (value, name, finder) in &step.extracts {
             match parts.find(finder) {
@@ -292,12 +339,12 @@ variables.id = { kind = "sequence" }
 "#;
 
     fn requests(seed: u64) -> Requests {
-        Requests::new(&toml::from_str(SCENARIO).unwrap(), seed, Share::WHOLE).unwrap()
+        Requests::new(&toml::from_str(SCENARIO).unwrap(), &[], seed, Share::WHOLE).unwrap()
     }
 
     fn next(requests: &mut Requests) -> (u32, Request) {
         let mut request = blank(&toml::from_str(SCENARIO).unwrap(), Duration::ZERO).unwrap();
-        let draw = requests.draw(Duration::ZERO);
+        let draw = requests.draw(0, Duration::ZERO);
         draw.fill(0, &mut request);
         (draw.steps[0].operation, request)
     }
@@ -307,7 +354,7 @@ variables.id = { kind = "sequence" }
         let mut requests = requests(3);
         let second = Duration::from_secs(1);
         requests.vary(&[(second, vec![0.0, 1.0]), (second * 2, vec![1.0]), (second * 3, vec![1.0, 0.0])]);
-        let mut at = |s: u32| requests.draw(second * s).steps[0].operation;
+        let mut at = |s: u32| requests.draw(0, second * s).steps[0].operation;
         assert!((0..50).any(|_| at(0) == 0));
         assert!((0..50).all(|_| at(1) == 1) && (0..50).all(|_| at(2) == 1));
         assert!((0..50).all(|_| at(3) == 0));
@@ -332,7 +379,7 @@ variables.id = { kind = "sequence" }
     #[test]
     fn weights_are_shares() {
         let mut requests = requests(2);
-        let a = (0..10_000).filter(|_| requests.draw(Duration::ZERO).steps[0].operation == 0).count();
+        let a = (0..10_000).filter(|_| requests.draw(0, Duration::ZERO).steps[0].operation == 0).count();
         assert!((7284..7716).contains(&a), "{a} of 10,000 with weight 3 of 4");
     }
 
@@ -364,21 +411,21 @@ user = { kind = "list", values = ["ann"] }
 "#,
         )
         .unwrap();
-        let mut requests = Requests::new(&scenario, 1, Share::WHOLE).unwrap();
+        let mut requests = Requests::new(&scenario, &[], 1, Share::WHOLE).unwrap();
         assert_eq!(requests.names(), ["login", "cart"]);
-        let mut draw = requests.draw(Duration::ZERO);
+        let mut draw = requests.draw(0, Duration::ZERO);
         let mut request = blank(&scenario, Duration::ZERO).unwrap();
         draw.fill(0, &mut request);
         assert!(request.keep_body && &request.body[..] == b"ann");
         let mut response = Response::none(std::time::Instant::now());
         response.status = 200;
         response.body = r#"{"ok": true, "token": "a/b"}"#.into();
-        assert_eq!(draw.take(0, &response), None);
+        assert_eq!(draw.take(0, &response, &mut |_, _| ()), None);
         draw.fill(1, &mut request);
         assert_eq!((request.path.as_str(), draw.steps[1].pause.as_millis()), ("/carts/a%2Fb/ann", 500));
         response.body = r#"{"ok": false}"#.into();
-        assert_eq!(draw.take(0, &response).unwrap().1, "json /ok is not `true`");
+        assert_eq!(draw.take(0, &response, &mut |_, _| ()).unwrap().1, "json /ok is not `true`");
         response.body = r#"{"ok": true}"#.into();
-        assert_eq!(draw.take(0, &response).unwrap().1, "nothing to extract for `token`");
+        assert_eq!(draw.take(0, &response, &mut |_, _| ()).unwrap().1, "nothing to extract for `token`");
     }
 }

@@ -1,6 +1,5 @@
 //! What a run measured: plain values, sorted, ready for a recording.
 
-use crate::http::Phases;
 use crate::validity::Figures;
 use model::{ErrorClass, Histogram, LatencyCell, RequestSample, Validity};
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,18 @@ pub struct ErrorCount {
     pub count: u64,
     /// What the first one said, without secrets.
     pub example: String,
+}
+
+/// What came of one of the scenario's checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckCount {
+    /// Index into [`LoadResult::operations`].
+    pub operation: u32,
+    /// What is asked: `json /id is there`.
+    pub name: String,
+    pub passes: u64,
+    pub fails: u64,
 }
 
 /// Sums over the run of one operation.
@@ -77,8 +88,8 @@ pub struct LoadResult {
     pub cells: Vec<LatencyCell>,
     /// Sorted by operation and due time.
     pub requests: Vec<RequestSample>,
-    /// How the time of each of `requests` was spent, in their order.
-    pub phases: Vec<Phases>,
+    /// By operation, in the scenario's order.
+    pub checks: Vec<CheckCount>,
     /// Users of a closed model; `None`: arrivals were due by a pace.
     pub users: Option<u32>,
     /// The longest time within the window without any response.

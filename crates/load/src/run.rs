@@ -1,11 +1,12 @@
 //! Brings when, what and how together: visitors of a scenario, driven by its pace or in a closed model, counted by a
 //! record. It has its own thread and runtime, so that a busy program does not make it late.
 
-use crate::drive::{Control, Crew, Executor, Overflow, Plan, Supply, drive};
-use crate::http::{Client, Settings};
+use crate::drive::{Control, Crew, Driven, Plan, drive};
+use crate::http::Client;
 use crate::record::{Progress, Record};
 use crate::requests::{Requests, blank};
 use crate::schedule::Schedule;
+use crate::tell::Teller;
 use crate::validity::{Figures, judge};
 use crate::visitor::{Book, Key, Visitors};
 use crate::{LoadResult, Options, Scenario};
@@ -89,6 +90,7 @@ fn on_own_runtime(scenario: &Scenario, options: &Options, ends: &Ends) -> Result
 struct Run<'a> {
     options: &'a Options,
     target: String,
+    plans: Vec<Plan>,
     client: Client,
     book: Rc<RefCell<Book>>,
     crew: Crew<Visitors>,
@@ -97,19 +99,17 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(scenario: &Scenario, options: &'a Options) -> Result<Self> {
-        let mut requests = Requests::new(scenario, options.seed, options.share).context("scenario")?;
+        let mut requests =
+            Requests::new(scenario, &options.workloads, options.seed, options.share).context("scenario")?;
         requests.vary(&options.mix);
         let operations = requests.names().len();
-        let client = Client::new(Settings {
-            tls: options.tls.clone(),
-            version: options.version,
-            keep_alive: options.keep_alive,
-            h2_streams: options.h2_streams,
-            h2_connections: options.h2_connections,
-            unix_socket: options.unix_socket.clone(),
-            proxies: options.proxies.clone(),
-            ..Settings::default()
-        })?;
+        let client = Client::new(options.connection.clone())?;
+        let plans = options.plans();
+        let teller = options.feed.as_ref().map(|feed| {
+            let tags = |at: usize| options.workloads.get(at).map(|w| w.tags.clone()).unwrap_or_default();
+            let scenarios = plans.iter().enumerate().map(|(at, plan)| (plan.name.clone(), tags(at)));
+            Teller::new(feed, options.clock, requests.names(), scenarios)
+        });
         let started_ns = options.clock.unix_ns(Instant::now());
         let book = Rc::new(RefCell::new(Book {
             requests,
@@ -123,6 +123,7 @@ impl<'a> Run<'a> {
             started_count: 0,
             held_back: 0,
             in_flight: 0,
+            teller,
         }));
         let control = Control::of_share(options.share);
         let crew = Crew::new(Visitors {
@@ -133,14 +134,13 @@ impl<'a> Run<'a> {
             max_in_flight: options.max_in_flight,
         });
         let target = Target::parse(&scenario.base_url)?.display();
-        Ok(Self { options, target, client, book, crew, control })
+        Ok(Self { options, target, plans, client, book, crew, control })
     }
 
     async fn finished(self, ends: &Ends) -> Result<LoadResult> {
         let before = Schedule::of_this_thread();
         let began = Instant::now();
-        let plans = [plan(self.options)];
-        let driven = drive(&self.crew, &plans, &self.control);
+        let driven = drive(&self.crew, &self.plans, &self.control);
         let watched = async {
             ends.any().await;
             let ended = Instant::now();
@@ -148,16 +148,20 @@ impl<'a> Run<'a> {
             ended
         };
         let (driven, ended) = self.watch(driven, watched).await;
-        drop(driven?);
+        let driven = driven?;
         let wall = began.elapsed();
         let schedule = before.zip(Schedule::of_this_thread()).map(|(before, after)| after.since(before));
         let started = self.control.started().unwrap_or(began);
-        let window = match ended {
-            Some(ended) => ended.saturating_duration_since(started).min(self.options.duration),
-            None => self.options.duration,
+        let planned = if self.options.workloads.is_empty() {
+            self.options.duration
+        } else {
+            ended_after(&self.plans, &driven)
         };
+        let early =
+            ended.map(|ended| ended.saturating_duration_since(started)).filter(|after| *after < planned);
+        let window = early.unwrap_or(planned);
         self.tell(Duration::ZERO, &mut Progress::default());
-        Ok(self.finish(started, window, schedule.map(|schedule| (schedule, wall))))
+        Ok(self.finish(started, (window, early.is_none()), schedule.map(|schedule| (schedule, wall))))
     }
 
     /// Waits for the end of the load and tells of its progress; when it was asked to end, if it was.
@@ -185,6 +189,12 @@ impl<'a> Run<'a> {
     }
 
     fn tell(&self, elapsed: Duration, last: &mut Progress) {
+        if let Some(teller) = &mut self.book.borrow_mut().teller {
+            if let Some(started) = self.control.started() {
+                teller.begin(started);
+            }
+            teller.tick(self.control.counts().active);
+        }
         let Some(listener) = &self.options.progress else { return };
         let elapsed =
             if elapsed.is_zero() { self.control.started().map_or(elapsed, |s| s.elapsed()) } else { elapsed };
@@ -208,10 +218,10 @@ impl<'a> Run<'a> {
     fn finish(
         self,
         started: Instant,
-        window: Duration,
+        (window, complete): (Duration, bool),
         schedule: Option<(Schedule, Duration)>,
     ) -> LoadResult {
-        let Self { options, target, client, book, crew, control } = self;
+        let Self { options, target, client, book, crew, control, .. } = self;
         drop((crew, control));
         // All tasks of the run have ended.
         let Ok(book) = Rc::try_unwrap(book) else { unreachable!("visitors ended with their crew") };
@@ -224,6 +234,8 @@ impl<'a> Run<'a> {
         let quiet_end = window.saturating_sub(book.record.last_done);
         let silence = book.record.silence.max(quiet_end).min(window);
         let mut recorded = book.record.finish();
+        // What has gathered is handed over.
+        drop(book.teller);
         let started_ns = options.clock.unix_ns(started);
         // The record began a little before the first arrival could be due.
         let early_ns = started_ns.saturating_sub(prepared_ns);
@@ -239,12 +251,11 @@ impl<'a> Run<'a> {
             warm_up_ms: options.judge_warm_up.then(|| recorded.warm_up_ms()).flatten(),
             one_key: one_key(&operations, &book.keys, &recorded.totals),
             closed: options
-                .users
+                .closed_users()
                 .map(|users| (users, silence.as_secs_f64() / window.as_secs_f64().max(1e-9))),
         };
-        let mut kept = std::mem::take(&mut recorded.requests);
-        for kept in &mut kept {
-            kept.sample.due_ns += early_ns;
+        for kept in &mut recorded.requests {
+            kept.due_ns += early_ns;
         }
         LoadResult {
             operations,
@@ -252,12 +263,12 @@ impl<'a> Run<'a> {
             started_ns,
             started,
             window,
-            complete: window >= options.duration,
+            complete,
             cell_ms: options.cell_ms,
             cells: recorded.cells,
-            phases: kept.iter().map(|kept| kept.phases).collect(),
-            requests: kept.into_iter().map(|kept| kept.sample).collect(),
-            users: options.users,
+            requests: recorded.requests,
+            checks: recorded.checks,
+            users: options.closed_users(),
             longest_silence: silence,
             errors: recorded.errors,
             totals: recorded.totals,
@@ -275,20 +286,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Requests that go on at the end have their own time limit; arrivals that still wait may start as long.
-fn plan(options: &Options) -> Plan {
-    let most = u32::try_from(options.max_in_flight).unwrap_or(u32::MAX);
-    let executor = match options.users {
-        Some(users) => Executor::ConstantVus { users, duration: options.duration },
-        None => Executor::Arrivals {
-            pace: options.pace.clone(),
-            duration: options.duration,
-            seed: options.seed,
-            supply: Supply { prepared: 0, most },
-            overflow: Overflow::Wait(options.timeout),
-        },
-    };
-    Plan { name: "load".to_owned(), start: Duration::ZERO, graceful_stop: options.timeout, executor }
+/// When the last scenario had nothing more to begin, after the start.
+fn ended_after(plans: &[Plan], driven: &[Driven]) -> Duration {
+    let ends = plans.iter().zip(driven).map(|(plan, driven)| plan.start + driven.window);
+    ends.max().unwrap_or_default().max(Duration::from_millis(1))
 }
 
 /// Operations with a place for an id in their names whose requests were all the same.

@@ -1,27 +1,19 @@
 //! Which requests are kept one by one: a uniform reservoir (Vitter 1985, algorithm R) and the slowest.
 //! Bounded by the sizes that it is given.
 
-use crate::http::Phases;
 use model::RequestSample;
 use rand::Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// A kept request and how its time was spent.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) sample: RequestSample,
-    pub(crate) phases: Phases,
-}
-
 /// Samples of one operation.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
-    uniform: Vec<Kept>,
+    uniform: Vec<RequestSample>,
     uniform_size: usize,
     /// Response time and running number; the quickest of the slowest on top.
     slowest_order: BinaryHeap<Reverse<(u64, u64)>>,
-    slowest: BTreeMap<u64, Kept>,
+    slowest: BTreeMap<u64, RequestSample>,
     slowest_size: usize,
     seen: u64,
 }
@@ -31,16 +23,15 @@ impl Samples {
         Self { uniform_size, slowest_size, ..Self::default() }
     }
 
-    pub(crate) fn offer(&mut self, sample: &RequestSample, phases: &Phases, random: &mut impl Rng) {
+    pub(crate) fn offer(&mut self, sample: &RequestSample, random: &mut impl Rng) {
         let number = self.seen;
         self.seen += 1;
-        let kept = || Kept { sample: sample.clone(), phases: *phases };
         if self.uniform.len() < self.uniform_size {
-            self.uniform.push(kept());
+            self.uniform.push(sample.clone());
         } else if self.uniform_size > 0 {
             let at = random.random_range(0..=number);
             if let Some(slot) = usize::try_from(at).ok().and_then(|at| self.uniform.get_mut(at)) {
-                *slot = kept();
+                *slot = sample.clone();
             }
         }
         let slow_enough = match self.slowest_order.peek() {
@@ -51,9 +42,7 @@ impl Samples {
         };
         if slow_enough {
             self.slowest_order.push(Reverse((sample.response_ns, number)));
-            let mut slow = kept();
-            slow.sample.slowest = true;
-            self.slowest.insert(number, slow);
+            self.slowest.insert(number, RequestSample { slowest: true, ..sample.clone() });
             if self.slowest_order.len() > self.slowest_size
                 && let Some(Reverse((_, dropped))) = self.slowest_order.pop()
             {
@@ -63,11 +52,11 @@ impl Samples {
     }
 
     /// Sorted by due time; one that is in both samples comes once, as one of the slowest.
-    pub(crate) fn finish(self) -> Vec<Kept> {
-        let mut all: Vec<Kept> = self.slowest.into_values().chain(self.uniform).collect();
+    pub(crate) fn finish(self) -> Vec<RequestSample> {
+        let mut all: Vec<RequestSample> = self.slowest.into_values().chain(self.uniform).collect();
         // Of equal requests the one marked as slowest comes first and stays.
-        let key = |kept: &Kept| (kept.sample.due_ns, kept.sample.trace_id, kept.sample.response_ns);
-        all.sort_by_key(|kept| (key(kept), !kept.sample.slowest));
+        let key = |kept: &RequestSample| (kept.due_ns, kept.trace_id, kept.response_ns);
+        all.sort_by_key(|kept| (key(kept), !kept.slowest));
         all.dedup_by_key(|kept| key(kept));
         all
     }
@@ -91,6 +80,7 @@ mod tests {
             sent_bytes: 0,
             trace_id: u128::from(n) + 1,
             slowest: false,
+            phases: model::RequestPhases::default(),
         }
     }
 
@@ -99,12 +89,11 @@ mod tests {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut samples = Samples::new(1000, 3);
         for n in 0..100 {
-            samples.offer(&sample(n, (n * 37) % 100), &Phases::default(), &mut random);
+            samples.offer(&sample(n, (n * 37) % 100), &mut random);
         }
         let all = samples.finish();
         assert_eq!(all.len(), 100);
-        let mut slowest: Vec<u64> =
-            all.iter().filter(|s| s.sample.slowest).map(|s| s.sample.response_ns).collect();
+        let mut slowest: Vec<u64> = all.iter().filter(|s| s.slowest).map(|s| s.response_ns).collect();
         slowest.sort_unstable();
         assert_eq!(slowest, [97, 98, 99]);
     }
@@ -116,11 +105,11 @@ mod tests {
         for _ in 0..200 {
             let mut samples = Samples::new(10, 0);
             for n in 0..100 {
-                samples.offer(&sample(n, n), &Phases::default(), &mut random);
+                samples.offer(&sample(n, n), &mut random);
             }
             let kept = samples.finish();
             assert_eq!(kept.len(), 10);
-            late += kept.iter().filter(|s| s.sample.due_ns >= 50).count();
+            late += kept.iter().filter(|s| s.due_ns >= 50).count();
         }
         assert!((890..1110).contains(&late), "{late} of 2,000 from the later half");
     }
@@ -128,7 +117,7 @@ mod tests {
     #[test]
     fn sizes_of_zero_keep_nothing() {
         let mut samples = Samples::new(0, 0);
-        samples.offer(&sample(1, 1), &Phases::default(), &mut Xoshiro256PlusPlus::seed_from_u64(3));
+        samples.offer(&sample(1, 1), &mut Xoshiro256PlusPlus::seed_from_u64(3));
         assert!(samples.finish().is_empty());
     }
 }

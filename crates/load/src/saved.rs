@@ -1,8 +1,7 @@
 //! A result as a file, and several of them as one: histograms merge exactly by adding counts.
 
-use crate::http::Phases;
 use crate::validity::{Figures, judge};
-use crate::{ErrorCount, LoadResult, OperationTotals};
+use crate::{CheckCount, ErrorCount, LoadResult, OperationTotals};
 use anyhow::{Context, Result, bail, ensure};
 use model::{ErrorClass, Histogram, LatencyCell, RequestSample};
 use serde::{Deserialize, Serialize};
@@ -26,6 +25,8 @@ pub struct Saved {
     cells: Vec<LatencyCell>,
     requests: Vec<RequestSample>,
     errors: Vec<SavedError>,
+    #[serde(default)]
+    checks: Vec<CheckCount>,
     totals: Vec<OperationTotals>,
     started: u64,
     completed: u64,
@@ -69,6 +70,7 @@ impl From<&LoadResult> for Saved {
             cells: result.cells.clone(),
             requests: result.requests.clone(),
             errors: errors.collect(),
+            checks: result.checks.clone(),
             totals: result.totals.clone(),
             started: result.started_count,
             completed: result.completed,
@@ -113,6 +115,7 @@ fn check(first: &Saved, part: &Saved) -> Result<()> {
     if !part.cells.iter().all(|cell| known(cell.operation))
         || !part.errors.iter().all(|error| known(error.operation))
         || !part.requests.iter().all(|request| known(request.operation))
+        || !part.checks.iter().all(|check| known(check.operation))
     {
         bail!("it names an operation that it does not list");
     }
@@ -142,6 +145,18 @@ impl Saved {
                 None => self.errors.push(error.clone()),
             }
         }
+        for check in &other.checks {
+            let same =
+                |known: &&mut CheckCount| known.operation == check.operation && known.name == check.name;
+            match self.checks.iter_mut().find(same) {
+                Some(known) => {
+                    known.passes += check.passes;
+                    known.fails += check.fails;
+                }
+                None => self.checks.push(check.clone()),
+            }
+        }
+        self.checks.sort_by_key(|check| check.operation);
         self.errors.sort_by_key(|error| (error.operation, error.class));
         for (totals, more) in self.totals.iter_mut().zip(&other.totals) {
             totals.merge(more);
@@ -201,8 +216,8 @@ impl Saved {
             complete: self.complete,
             cell_ms: self.cell_ms,
             cells: self.cells,
-            phases: vec![Phases::default(); self.requests.len()],
             requests: self.requests,
+            checks: self.checks,
             users: self.users,
             longest_silence: Duration::try_from_secs_f64(self.longest_silence_s).unwrap_or_default(),
             errors: errors.collect(),

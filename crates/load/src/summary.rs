@@ -1,8 +1,7 @@
 //! The end of a load test as values: per operation and in all. Pure.
 
-use crate::LoadResult;
-use crate::http::Phases;
-use model::{ErrorClass, Histogram, Validity};
+use crate::{CheckCount, GoalOutcome, LoadResult};
+use model::{ErrorClass, Histogram, RequestPhases, RequestSample, Validity};
 
 /// A distribution in milliseconds; zeros where there is no value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,20 +33,34 @@ pub struct OperationSummary {
     pub errors: Vec<(ErrorClass, u64, String)>,
 }
 
-/// One of the slowest requests.
+/// One request that was kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SlowRequest {
+pub struct KeptRequest {
     pub operation: String,
+    /// Unix nanoseconds.
+    pub due_ns: u64,
     pub response_ms: f64,
-    /// From its due time to the moment at which it was given to the client.
-    pub waited_ms: f64,
+    pub service_ms: f64,
+    /// 0 where no response came.
     pub status: u16,
+    pub error: Option<ErrorClass>,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
     pub trace_id: u128,
-    pub phases: Phases,
+    pub phases: RequestPhases,
 }
 
-/// Slow requests that a summary names.
-const SLOW_REQUESTS: usize = 5;
+/// Requests of one operation that were kept, fewer than are in a saved result.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeptOfOperation {
+    /// The slowest first.
+    pub slowest: Vec<KeptRequest>,
+    /// Of the uniform sample, in the order of time.
+    pub sample: Vec<KeptRequest>,
+}
+
+/// Slow requests that a summary names unless told.
+pub const SLOW_REQUESTS: usize = 5;
 
 /// The whole run.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +76,13 @@ pub struct Summary {
     /// Users of a closed model, and the longest time without any response.
     pub users: Option<u32>,
     pub longest_silence_s: f64,
-    /// The slowest first.
-    pub slowest: Vec<SlowRequest>,
+    /// The slowest of all, the slowest first.
+    pub slowest: Vec<KeptRequest>,
+    /// In the order of the operations.
+    pub kept: Vec<KeptOfOperation>,
+    pub checks: Vec<CheckCount>,
+    /// Empty unless filled in, see [`crate::judge_goals`].
+    pub goals: Vec<GoalOutcome>,
     pub validity: Validity,
 }
 
@@ -99,9 +117,10 @@ impl Exact {
     }
 }
 
-/// The figures of a run that people and other programs read.
+/// The figures of a run that people and other programs read; as many of the kept requests are named, in all and of each
+/// operation.
 #[must_use]
-pub fn summary(result: &LoadResult) -> Summary {
+pub fn summary(result: &LoadResult, slow_requests: usize) -> Summary {
     let seconds = result.window.as_secs_f64();
     let mut all = OperationSummary { name: "all".to_owned(), ..OperationSummary::default() };
     let (mut response, mut service) = (Histogram::default(), Histogram::default());
@@ -134,29 +153,56 @@ pub fn summary(result: &LoadResult) -> Summary {
         lateness_p99_ms: result.lateness.quantile_ms(0.99).unwrap_or_default(),
         users: result.users,
         longest_silence_s: result.longest_silence.as_secs_f64(),
-        slowest: slowest(result),
+        slowest: slowest(result, slow_requests, None),
+        kept: kept(result, slow_requests),
+        checks: result.checks.clone(),
+        goals: Vec::new(),
         validity: result.validity.clone(),
     }
 }
 
-fn slowest(result: &LoadResult) -> Vec<SlowRequest> {
-    let mut all: Vec<_> = result.requests.iter().zip(&result.phases).collect();
-    // Those that were never sent have no phases.
-    all.retain(|(request, _)| request.slowest && request.trace_id != 0);
-    all.sort_by_key(|(request, _)| (std::cmp::Reverse(request.response_ns), request.due_ns));
-    all.truncate(SLOW_REQUESTS);
-    let slow = all.into_iter().map(|(request, phases)| {
-        let response_ms = request.response_ns as f64 / 1e6;
-        SlowRequest {
-            operation: result.operations.get(request.operation as usize).cloned().unwrap_or_default(),
-            response_ms,
-            waited_ms: (response_ms - phases.total().as_secs_f64() * 1e3).max(0.0),
-            status: request.status,
-            trace_id: request.trace_id,
-            phases: *phases,
+/// The slowest of an operation, or of all.
+fn slowest(result: &LoadResult, most: usize, operation: Option<u32>) -> Vec<KeptRequest> {
+    // Those that were never sent have no trace.
+    let mut all: Vec<&RequestSample> = result
+        .requests
+        .iter()
+        .filter(|request| request.slowest && request.trace_id != 0)
+        .filter(|request| operation.is_none_or(|only| request.operation == only))
+        .collect();
+    all.sort_by_key(|request| (std::cmp::Reverse(request.response_ns), request.due_ns));
+    all.truncate(most);
+    all.into_iter().map(|request| told(result, request)).collect()
+}
+
+fn kept(result: &LoadResult, most: usize) -> Vec<KeptOfOperation> {
+    let of = |operation: u32| {
+        let sample: Vec<&RequestSample> =
+            result.requests.iter().filter(|r| r.operation == operation && !r.slowest).collect();
+        // Of those in the order of time, as many at equal distances.
+        let step = (sample.len() / most.max(1)).max(1);
+        let some = sample.into_iter().step_by(step).take(most);
+        KeptOfOperation {
+            slowest: slowest(result, most, Some(operation)),
+            sample: some.map(|request| told(result, request)).collect(),
         }
-    });
-    slow.collect()
+    };
+    (0_u32..).zip(&result.operations).map(|(operation, _)| of(operation)).collect()
+}
+
+fn told(result: &LoadResult, request: &RequestSample) -> KeptRequest {
+    KeptRequest {
+        operation: result.operations.get(request.operation as usize).cloned().unwrap_or_default(),
+        due_ns: request.due_ns,
+        response_ms: request.response_ns as f64 / 1e6,
+        service_ms: request.service_ns as f64 / 1e6,
+        status: request.status,
+        error: request.error,
+        sent_bytes: request.sent_bytes,
+        received_bytes: request.received_bytes,
+        trace_id: request.trace_id,
+        phases: request.phases,
+    }
 }
 
 fn of_response(totals: &crate::OperationTotals) -> Exact {

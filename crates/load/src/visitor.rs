@@ -4,6 +4,7 @@ use crate::drive::{Control, Ended, Iteration, User, Users};
 use crate::http::{Phases, Pool, Request, Step};
 use crate::record::{Arrival, Record};
 use crate::requests::{Draw, Requests};
+use crate::tell::{Sender, Teller};
 use crate::trace::TraceIds;
 use anyhow::Result;
 use model::{ErrorClass, Histogram};
@@ -24,6 +25,17 @@ pub(crate) struct Book {
     pub(crate) started_count: u64,
     pub(crate) held_back: u64,
     pub(crate) in_flight: usize,
+    /// Where samples are wanted.
+    pub(crate) teller: Option<Teller>,
+}
+
+impl Book {
+    fn check(&mut self, sender: Sender, operation: u32, name: &str, passed: bool) {
+        self.record.check(operation, name, passed);
+        if let Some(teller) = &mut self.teller {
+            teller.check(sender, operation, name, passed);
+        }
+    }
 }
 
 /// Whether all requests of an operation were the same.
@@ -64,13 +76,13 @@ impl Users for Visitors {
     }
 
     /// Counted with the time that it waited, which is a lower bound.
-    fn not_started(&self, _scenario: usize, due: Instant, now: Instant) {
+    fn not_started(&self, scenario: usize, due: Instant, now: Instant) {
         let started = self.control.started().unwrap_or(due);
         let mut book = self.book.borrow_mut();
         let after = due.saturating_duration_since(started);
-        let operation = book.requests.draw(after).steps[0].operation;
+        let operation = book.requests.draw(scenario, after).steps[0].operation;
         let text = format!("{} requests were in flight already", self.max_in_flight);
-        book.record.take(&Arrival {
+        let arrival = Arrival {
             operation,
             due: due.saturating_duration_since(started),
             done: now.saturating_duration_since(started),
@@ -81,7 +93,11 @@ impl Users for Visitors {
             received_bytes: 0,
             trace_id: 0,
             phases: Phases::default(),
-        });
+        };
+        book.record.take(&arrival);
+        if let Some(teller) = &mut book.teller {
+            teller.not_started(scenario, &arrival);
+        }
     }
 }
 
@@ -95,8 +111,9 @@ impl User for Visitor {
             if iteration.due.is_some() {
                 book.lateness.record(crate::options::nanos(iteration.lateness()));
             }
-            book.requests.draw(due.saturating_duration_since(started))
+            book.requests.draw(iteration.scenario, due.saturating_duration_since(started))
         };
+        let sender = Sender { scenario: iteration.scenario, user: iteration.user };
         for step in 0..draw.steps.len() {
             if !draw.steps[step].pause.is_zero() {
                 tokio::time::sleep(draw.steps[step].pause).await;
@@ -104,9 +121,12 @@ impl User for Visitor {
             if step > 0 {
                 due = Instant::now();
             }
-            if !self.send(&mut draw, step, due).await {
+            if !self.send(&mut draw, step, due, sender).await {
                 break;
             }
+        }
+        if let Some(teller) = &mut self.book.borrow_mut().teller {
+            teller.iteration(sender, iteration.started.elapsed());
         }
         Ended::Done
     }
@@ -114,7 +134,7 @@ impl User for Visitor {
 
 impl Visitor {
     /// One request; whether it was answered as expected.
-    async fn send(&mut self, draw: &mut Draw, step: usize, due: Instant) -> bool {
+    async fn send(&mut self, draw: &mut Draw, step: usize, due: Instant, sender: Sender) -> bool {
         let operation = draw.steps[step].operation;
         let key = draw.fill(step, &mut self.request);
         let trace = {
@@ -137,6 +157,8 @@ impl Visitor {
         let started = self.control.started().unwrap_or(due);
         let mut going = Going {
             book: &self.book,
+            sender,
+            request: &self.request,
             started,
             begun: Instant::now(),
             arrival: Some(Arrival {
@@ -154,6 +176,7 @@ impl Visitor {
         };
         let response = self.pool.send(&self.request).await;
         let Some(mut arrival) = going.arrival.take() else { return false };
+        drop(going);
         arrival.done = response.done.saturating_duration_since(started);
         arrival.service = response.sent.map(|sent| response.done.saturating_duration_since(sent));
         arrival.received_bytes = response.body_bytes;
@@ -168,10 +191,16 @@ impl Visitor {
             }
             None => {
                 arrival.status = response.status;
-                draw.take(step, &response)
+                let mut checked =
+                    |name: &str, passed| self.book.borrow_mut().check(sender, operation, name, passed);
+                draw.take(step, &response, &mut checked)
             }
         };
-        self.book.borrow_mut().record.take(&arrival);
+        let mut book = self.book.borrow_mut();
+        book.record.take(&arrival);
+        if let Some(teller) = &mut book.teller {
+            teller.request(sender, &self.request, &arrival, Some(&response));
+        }
         arrival.failure.is_none()
     }
 }
@@ -179,6 +208,8 @@ impl Visitor {
 /// A request in flight. If the run ends first, it is recorded as it is.
 struct Going<'a> {
     book: &'a RefCell<Book>,
+    sender: Sender,
+    request: &'a Request,
     started: Instant,
     begun: Instant,
     arrival: Option<Arrival>,
@@ -196,5 +227,8 @@ impl Drop for Going<'_> {
         let text = format!("no complete response when the run ended, {open:?} after sending");
         arrival.failure = Some((ErrorClass::Timeout, text));
         book.record.take(&arrival);
+        if let Some(teller) = &mut book.teller {
+            teller.request(self.sender, self.request, &arrival, None);
+        }
     }
 }

@@ -153,6 +153,7 @@ mod tests {
             sent_bytes: 0,
             trace_id,
             slowest,
+            phases: model::RequestPhases::default(),
         }
     }
 

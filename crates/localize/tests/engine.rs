@@ -88,6 +88,7 @@ fn under_load(recording: &mut Recording) {
             sent_bytes: 0,
             trace_id: trace,
             slowest: false,
+            phases: model::RequestPhases::default(),
         });
     }
     recording.latencies.push(LatencyCell { response, ..LatencyCell::default() });

@@ -29,7 +29,8 @@ pub use goal::{Goal, GoalError, GoalMetric, Relation};
 pub use latency::Histogram;
 pub use metrics::{MetricKind, MetricSeries, Point};
 pub use recording::{
-    Environment, ErrorClass, Gap, LatencyCell, Recording, RequestSample, Run, Validity, ValidityIssue,
+    Environment, ErrorClass, Gap, LatencyCell, Recording, RequestPhases, RequestSample, Run, Validity,
+    ValidityIssue,
 };
 pub use scaling::{
     Bounds, Ceiling, Curve, CurvePoint, CurveStatus, Estimate, GoalRate, Knee, Level, LevelGoal, LevelKind,

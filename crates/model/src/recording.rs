@@ -145,6 +145,24 @@ pub struct RequestSample {
     pub trace_id: u128,
     /// Kept because it is among the slowest, else as part of the uniform sample.
     pub slowest: bool,
+    /// All 0 where they are not known.
+    #[serde(default)]
+    pub phases: RequestPhases,
+}
+
+/// How a kept request's time was spent, as its sender saw it; nanoseconds, together the response time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestPhases {
+    /// From the due time to the start, and waiting for a connection.
+    pub queue_ns: u64,
+    pub lookup_ns: u64,
+    pub connect_ns: u64,
+    pub tls_ns: u64,
+    pub send_ns: u64,
+    /// From the last byte sent to the first one received.
+    pub wait_ns: u64,
+    pub receive_ns: u64,
 }
 
 /// Everything that the instruments saw in one window.

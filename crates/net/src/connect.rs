@@ -3,7 +3,7 @@
 use crate::Target;
 use crate::dial::{self, DialStep, Route};
 use crate::stream::{Received, Stream};
-use crate::tls::{HttpVersion, TlsOptions, client_config};
+use crate::tls::{HttpVersion, TlsOptions, client_config, server_name};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -105,14 +106,16 @@ pub struct Connection {
 #[derive(Clone)]
 pub struct Connector {
     tls: Arc<ClientConfig>,
+    /// In place of the target's host.
+    server_name: Option<ServerName<'static>>,
     version: HttpVersion,
 }
 
 impl Connector {
     /// # Errors
-    /// The extra CA cannot be read.
+    /// The extra CA or the client certificate cannot be read, the server name is none.
     pub fn new(tls: &TlsOptions, version: HttpVersion) -> anyhow::Result<Self> {
-        Ok(Self { tls: client_config(tls, version)?, version })
+        Ok(Self { tls: client_config(tls, version)?, server_name: server_name(tls)?, version })
     }
 
     /// Resolves, connects and shakes hands. Sets no time limit: the caller does.
@@ -148,7 +151,7 @@ impl Connector {
         route: Route<'_>,
         told: impl FnMut(DialStep),
     ) -> Result<Stream, ConnectError> {
-        dial::dial(&self.tls, target, route, told).await
+        dial::dial((&self.tls, self.server_name.as_ref()), target, route, told).await
     }
 
     /// Whether to speak h2 on a stream of [`Self::dial`].

@@ -52,7 +52,7 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Co
 
 /// Opens a stream to `target`, with TLS where its URL says https.
 pub(crate) async fn dial(
-    tls: &Arc<ClientConfig>,
+    (tls, server_name): (&Arc<ClientConfig>, Option<&ServerName<'static>>),
     target: &Target,
     route: Route<'_>,
     mut told: impl FnMut(DialStep),
@@ -74,8 +74,11 @@ pub(crate) async fn dial(
         return Ok(Stream::new(Transport::Plain(socket)));
     }
     told(DialStep::Tls);
-    let name = ServerName::try_from(target.host().to_owned())
-        .map_err(|_| ConnectError::Tls(format!("`{}` is no name for TLS", target.host())))?;
+    let name = match server_name {
+        Some(name) => name.clone(),
+        None => ServerName::try_from(target.host().to_owned())
+            .map_err(|_| ConnectError::Tls(format!("`{}` is no name for TLS", target.host())))?,
+    };
     let stream = TlsConnector::from(Arc::clone(tls))
         .connect(name, socket)
         .await
@@ -200,7 +203,7 @@ mod tests {
         let target = Target::parse("https://[::1]:8443/x").unwrap();
         let tls = crate::TlsOptions::default().client_config().unwrap();
         let route = Route::Proxy { proxy: &proxy, addresses: &[address] };
-        let error = dial(&tls, &target, route, |_| {}).await.err().unwrap().to_string();
+        let error = dial((&tls, None), &target, route, |_| {}).await.err().unwrap().to_string();
         (asked.await.unwrap(), error)
     }
 

@@ -52,6 +52,8 @@ pub struct TlsOptions {
     /// The oldest and the newest version to offer; both from TLS 1.2 to 1.3 unless told.
     pub oldest: Option<TlsVersion>,
     pub newest: Option<TlsVersion>,
+    /// The name to ask for and to check the certificate against, in place of the URL's host.
+    pub server_name: Option<String>,
 }
 
 impl TlsOptions {
@@ -95,6 +97,16 @@ fn with_alpn(options: &TlsOptions, alpn: Vec<Vec<u8>>) -> Result<Arc<ClientConfi
     };
     config.alpn_protocols = alpn;
     Ok(Arc::new(config))
+}
+
+/// # Errors
+/// It is neither a name nor an address.
+pub(crate) fn server_name(options: &TlsOptions) -> Result<Option<ServerName<'static>>> {
+    let parse = |name: &String| {
+        ServerName::try_from(name.clone())
+            .map_err(|_| anyhow::anyhow!("the server name `{name}` is no name for TLS"))
+    };
+    options.server_name.as_ref().map(parse).transpose()
 }
 
 fn versions(options: &TlsOptions) -> Result<Vec<&'static SupportedProtocolVersion>> {

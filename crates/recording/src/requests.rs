@@ -8,7 +8,7 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray, UInt16Array, UInt32Array,
     UInt64Array,
 };
-use model::{ErrorClass, LatencyCell, RequestSample};
+use model::{ErrorClass, LatencyCell, RequestPhases, RequestSample};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -66,13 +66,27 @@ pub(crate) fn decode_latencies(batches: &[RecordBatch]) -> Result<Vec<LatencyCel
     Ok(cells.into_values().collect())
 }
 
+/// A phase of a request.
+type Phase = fn(&mut RequestPhases) -> &mut u64;
+
+/// Columns of the phases of a request; files of older versions have none.
+const PHASES: &[(&str, Phase)] = &[
+    ("queue_ns", |phases| &mut phases.queue_ns),
+    ("lookup_ns", |phases| &mut phases.lookup_ns),
+    ("connect_ns", |phases| &mut phases.connect_ns),
+    ("tls_ns", |phases| &mut phases.tls_ns),
+    ("send_ns", |phases| &mut phases.send_ns),
+    ("wait_ns", |phases| &mut phases.wait_ns),
+    ("receive_ns", |phases| &mut phases.receive_ns),
+];
+
 /// The bytes of `requests.parquet`.
 pub(crate) fn encode_requests(requests: &[RequestSample]) -> Result<Vec<u8>> {
     let errors = requests.iter().map(|r| r.error.map(word).transpose()).collect::<Result<Vec<_>>>()?;
     let numbers = |field: fn(&RequestSample) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(requests.iter().map(field)))
     };
-    let columns: Vec<(String, ArrayRef)> = vec![
+    let mut columns: Vec<(String, ArrayRef)> = vec![
         ("operation".into(), Arc::new(UInt32Array::from_iter_values(requests.iter().map(|r| r.operation)))),
         ("due_ns".into(), numbers(|r| r.due_ns)),
         ("response_ns".into(), numbers(|r| r.response_ns)),
@@ -84,6 +98,13 @@ pub(crate) fn encode_requests(requests: &[RequestSample]) -> Result<Vec<u8>> {
         ("trace_id".into(), Arc::new(table::fixed(requests.iter().map(|r| Some(r.trace_id)))?)),
         ("slowest".into(), Arc::new(BooleanArray::from_iter(requests.iter().map(|r| Some(r.slowest))))),
     ];
+    for (name, phase) in PHASES {
+        let values = requests.iter().map(|request| {
+            let mut phases = request.phases;
+            *phase(&mut phases)
+        });
+        columns.push(((*name).to_owned(), Arc::new(UInt64Array::from_iter_values(values))));
+    }
     table::encode(columns, table::settings().build())
 }
 
@@ -101,7 +122,17 @@ pub(crate) fn decode_requests(batches: &[RecordBatch]) -> Result<Vec<RequestSamp
         let errors = table::column(batch, "error")?.as_string_opt::<i32>().context("error")?;
         let traces = table::column(batch, "trace_id")?.as_fixed_size_binary_opt().context("trace_id")?;
         let slowest = table::column(batch, "slowest")?.as_boolean_opt().context("slowest")?;
+        let mut phases = Vec::new();
+        for (name, phase) in PHASES {
+            if batch.column_by_name(name).is_some() {
+                phases.push((number(name)?, phase));
+            }
+        }
         for row in 0..batch.num_rows() {
+            let mut spent = RequestPhases::default();
+            for (values, phase) in &phases {
+                *phase(&mut spent) = values.value(row);
+            }
             let error = errors.is_valid(row).then(|| class(errors.value(row))).transpose()?;
             requests.push(RequestSample {
                 operation: operations.value(row),
@@ -114,6 +145,7 @@ pub(crate) fn decode_requests(batches: &[RecordBatch]) -> Result<Vec<RequestSamp
                 sent_bytes: sent.value(row),
                 trace_id: table::trace_id(traces.value(row)),
                 slowest: slowest.value(row),
+                phases: spent,
             });
         }
     }

@@ -106,6 +106,7 @@ fn whole(spans: SpanTable) -> Recording {
         sent_bytes: 9,
         trace_id: 10,
         slowest: true,
+        phases: model::RequestPhases { queue_ns: 1, wait_ns: 5, ..model::RequestPhases::default() },
     };
     let series = |value: f64| MetricSeries {
         name: "process.cpu.cores".into(),

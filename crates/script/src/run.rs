@@ -3,12 +3,13 @@
 
 use crate::engine::{Engine, Kept, Realm, Sources};
 use crate::log::{Level, Log};
+use crate::metrics::{NoTags, Teller};
 use crate::options::{Options, Overrides};
 use crate::report::{self, EndpointRow, Report, exit};
+use crate::summary;
 use crate::test::{HttpDefaults, Setup, Test};
 use crate::user::{Phase, User};
 use crate::virtual_user::{Members, VirtualUser, VirtualUsers, explain, load};
-use crate::{metrics::NoTags, summary};
 use anyhow::Context;
 use load::drive::{Crew, Executor, Plan, drive, users_needed};
 use load::http::{Client, Settings};
@@ -79,6 +80,10 @@ pub struct RunSettings {
     pub unix_start: Duration,
     pub listener: Listener,
     pub progress: Option<watch::Sender<Progress>>,
+    /// Put over what the script's options say about connections.
+    pub connection: load::http::Overrides,
+    /// Where each sample is told while the test runs.
+    pub feed: Option<load::out::Feed>,
 }
 
 impl RunSettings {
@@ -99,6 +104,8 @@ impl RunSettings {
             unix_start: Duration::ZERO,
             listener: Arc::new(|_, _| {}),
             progress: None,
+            connection: load::http::Overrides::default(),
+            feed: None,
         }
     }
 }
@@ -212,7 +219,8 @@ fn prepare(settings: &RunSettings) -> Result<Prepared, Failed> {
     let (options_json, exports) = first_look(&first, &sources)?;
     sources.settle();
     let raw: Value = serde_json::from_str(&options_json).unwrap_or(Value::Null);
-    let options = Options::read(&raw, &settings.overrides, &settings.env).map_err(&invalid)?;
+    let mut options = Options::read(&raw, &settings.overrides, &settings.env).map_err(&invalid)?;
+    settings.connection.apply(&mut options.settings);
     let setup = Setup {
         http: HttpDefaults { ..options.http.clone() },
         network: options.settings.clone(),
@@ -220,10 +228,12 @@ fn prepare(settings: &RunSettings) -> Result<Prepared, Failed> {
         keep_cookies: options.keep_cookies,
         fresh_connections: options.fresh_connections,
         options_json,
+        share: options.share,
         ..setup
     };
     let client = Client::new(options.settings.clone()).map_err(&invalid)?;
     let test = Test::new(setup, client, log(), settings.unix_start);
+    test.metrics.teller.replace(settings.feed.as_ref().map(|feed| Teller::new(feed, settings.unix_start)));
     // What the first look has read is not read again.
     test.shared.replace(first.shared.take());
     test.files.replace(first.files.take());
@@ -299,7 +309,8 @@ fn exports(ctx: &rquickjs::Ctx<'_>, realm: &Realm) -> rquickjs::Result<(String, 
 impl Prepared {
     async fn run(mut self, settings: &RunSettings) -> Result<Report, Failed> {
         let crew = Crew::new(Members(Rc::clone(&self.users)));
-        crew.prepare(users_needed(&self.plans)).await.map_err(failed(exit::SCRIPT_EXCEPTION))?;
+        let users = self.test.control.share().of_users(users_needed(&self.plans)).max(1);
+        crew.prepare(users).await.map_err(failed(exit::SCRIPT_EXCEPTION))?;
         if !settings.overrides.no_setup && self.exports.iter().any(|name| name == "setup") {
             self.set_up().await?;
         }
@@ -462,6 +473,9 @@ async fn tick(test: Rc<Test>, latest_end: Duration, progress: Option<watch::Send
     for count in 1_u32.. {
         interval.tick().await;
         sample(&test);
+        if let Some(teller) = &mut *test.metrics.teller.borrow_mut() {
+            teller.flush();
+        }
         let elapsed = started.elapsed();
         if count % JUDGE_TICKS == 0
             && let Some(metric) = test.metrics.judge(elapsed).abort

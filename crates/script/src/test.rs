@@ -5,6 +5,7 @@ use crate::http::{Barred, ResponseType, Urls};
 use crate::log::Log;
 use crate::metrics::{Metrics, Trend};
 use crate::options::Scenario;
+use load::Share;
 use load::drive::Control;
 use load::http::{Client, Settings};
 use net::HttpVersion;
@@ -62,6 +63,7 @@ pub(crate) struct Setup {
     pub(crate) init_limit: Duration,
     pub(crate) slice_limit: Duration,
     pub(crate) user_memory_bytes: usize,
+    pub(crate) share: Share,
     /// Folders below which `open` may read, beside the script's own; empty: anywhere.
     pub(crate) open_below: Vec<PathBuf>,
     /// The script's folder.
@@ -104,6 +106,7 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn new(setup: Setup, client: Client, log: Log, unix_start: Duration) -> Rc<Self> {
+        let setup_share = setup.share;
         Rc::new(Self {
             setup,
             client,
@@ -112,7 +115,7 @@ impl Test {
             endpoints: Endpoints::default(),
             urls: Urls::default(),
             log,
-            control: Control::new(),
+            control: Control::of_share(setup_share),
             scenarios: OnceCell::new(),
             shared: RefCell::default(),
             files: RefCell::default(),

@@ -129,6 +129,27 @@ impl Tags for User {
             },
         }
     }
+
+    fn each(&self, told: &mut dyn FnMut(&str, &str)) {
+        let scenario = self.scenario();
+        for (name, value) in &*self.tags.borrow() {
+            told(name, value);
+        }
+        for (name, value) in scenario.iter().flat_map(|scenario| &scenario.tags) {
+            told(name, value);
+        }
+        told("group", &self.group.borrow());
+        told("scenario", scenario.map_or("", |scenario| scenario.name.as_str()));
+        if self.id > 0 {
+            told("vu", &self.id.to_string());
+        }
+        if let Some(turn) = &*self.turn.borrow() {
+            told("iter", &turn.of_user.to_string());
+        }
+        for (name, value) in &self.test.setup.tags {
+            told(name, value);
+        }
+    }
 }
 
 /// A user's tags with some of a sample.
@@ -143,5 +164,12 @@ impl Tags for WithTags<'_> {
             Some((_, own)) => own == value,
             None => self.user.has(key, value),
         }
+    }
+
+    fn each(&self, told: &mut dyn FnMut(&str, &str)) {
+        for (name, value) in self.tags {
+            told(name, value);
+        }
+        self.user.each(told);
     }
 }

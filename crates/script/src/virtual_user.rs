@@ -95,6 +95,15 @@ impl Tags for OfScenario<'_> {
             }
         }
     }
+
+    fn each(&self, told: &mut dyn FnMut(&str, &str)) {
+        let scenario = self.test.scenarios.get().and_then(|all| all.get(self.scenario));
+        told("scenario", scenario.map_or("", |scenario| scenario.name.as_str()));
+        let tags = scenario.into_iter().flat_map(|scenario| &scenario.tags).chain(&self.test.setup.tags);
+        for (name, value) in tags {
+            told(name, value);
+        }
+    }
 }
 
 /// One virtual user with its script.

@@ -3,6 +3,7 @@
 use crate::access_logs::LogFlags;
 use crate::commands::load_script::ScriptFlags;
 use crate::commands::measure_levels::LevelFlags;
+use crate::connection::ConnectionFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use report::team::FailOn;
 use std::path::PathBuf;
@@ -149,8 +150,8 @@ pub struct MeasureArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct LoadOverrides {
-    /// Seconds to measure
-    #[arg(long, value_name = "SECONDS")]
+    /// How long to measure: 30, 30s, 1m30s
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub duration: Option<f64>,
     /// Requests per second over all operations
     #[arg(long, value_name = "PER_SECOND")]
@@ -158,6 +159,35 @@ pub struct LoadOverrides {
     /// Seed of the load's chance
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    #[command(flatten)]
+    pub connection: Box<ConnectionFlags>,
+}
+
+/// `30`, `1.5`, `30s`, `1m30s`, `500ms`, `2h` as seconds.
+fn seconds(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is no time such as 30, 30s or 1m30s");
+    if let Ok(number) = text.parse::<f64>() {
+        return if number.is_finite() && number >= 0.0 { Ok(number) } else { Err(wrong()) };
+    }
+    let (mut sum, mut rest) = (0.0, text.trim());
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        sum += number
+            * match unit {
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                "d" => 86_400.0,
+                _ => return Err(wrong()),
+            };
+        rest = tail;
+    }
+    if text.trim().is_empty() { Err(wrong()) } else { Ok(sum) }
 }
 
 #[derive(Debug, Args)]
@@ -298,10 +328,10 @@ pub struct DatabaseArgs {
     /// postgres://user:password@host:port/database; without it TRIMTAB_DATABASE_URL or trimtab.toml
     pub url: Option<String>,
     /// Count statements over the next seconds, not since the counters were reset
-    #[arg(long, default_value_t = 0.0, value_name = "SECONDS")]
+    #[arg(long, default_value = "0", value_name = "DURATION", value_parser = seconds)]
     pub over: f64,
     /// Look at what sessions wait for, so many seconds
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    #[arg(long, default_value = "2", value_name = "DURATION", value_parser = seconds)]
     pub watch: f64,
     /// Look at the plans of so many statements
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -326,8 +356,11 @@ pub struct LoadArgs {
 pub enum LoadCommand {
     /// Run a scenario file
     #[command(after_help = "Example:
-  trimtab load run scenario.toml --rate 50 --duration 30 --summary-export summary.json")]
-    Run(LoadRunArgs),
+  trimtab load run scenario.toml --rate 50 --duration 30s --summary-export summary.json
+  trimtab load run scenario.yaml --out csv=requests.csv.gz --junit junit.xml
+  trimtab load run test.js --out prometheus=http://127.0.0.1:9090/api/v1/write --out otlp=http://127.0.0.1:4318
+  trimtab load run scenario.toml --output run1      a recording, then: trimtab report run1")]
+    Run(Box<LoadRunArgs>),
     /// Make a scenario of what was seen: access logs, traces, a recording, HAR, OpenAPI, Postman
     #[command(after_help = "Examples:
   trimtab load from access.log -o trimtab.toml                 mix, rate and ids of an access log (.gz, .zst)
@@ -381,16 +414,27 @@ pub struct LoadFromArgs {
 
 #[derive(Debug, Args)]
 pub struct LoadRunArgs {
-    /// Scenario, or a trimtab.toml with a [load] table
+    /// Scenario (TOML or YAML), a trimtab.toml with a [load] table, or a k6 script
     pub file: PathBuf,
     #[command(flatten)]
     pub load: LoadOverrides,
+    /// Write samples while it runs: csv=FILE, json=FILE (.gz compresses), prometheus=URL (remote write),
+    /// prometheus-native=URL (native histograms), otlp=URL; may be repeated. TRIMTAB_OUT_HEADERS holds headers of the
+    /// pushes, as name=value,name=value
+    #[arg(long, short, value_name = "WHERE")]
+    pub out: Vec<String>,
+    /// Save a recording of the scenario's run
+    #[arg(long = "output", value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
     /// So many users that wait for their answers, in place of a rate: hides waiting users
     #[arg(long, value_name = "N")]
     pub users: Option<u32>,
     /// This generator's part of the load, such as 1/4; all parts need the same seed
     #[arg(long, value_name = "N/OF")]
     pub segment: Option<String>,
+    /// Begin at this time, so that several generators begin together: `date -d '+1 min' +%s`
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    pub start_at: Option<u64>,
     #[command(flatten)]
     pub output: LoadOutputArgs,
     #[command(flatten)]
@@ -405,6 +449,12 @@ pub struct LoadOutputArgs {
     /// Write the whole result, for `load merge`
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
+    /// Write goals, thresholds and checks as JUnit test cases
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Name so many of the slowest requests; with --format json, of each operation
+    #[arg(long, default_value_t = load::SLOW_REQUESTS, value_name = "N")]
+    pub slowest: usize,
     /// Exit with 2 where the figures are doubtful
     #[arg(long)]
     pub strict: bool,
@@ -437,11 +487,11 @@ pub struct LoadFindArgs {
     /// Stop when the edge is known to this share
     #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
     pub precision: f64,
-    /// Seconds at each rate
-    #[arg(long, default_value_t = 6.0, value_name = "SECONDS")]
+    /// How long at each rate
+    #[arg(long, default_value = "6s", value_name = "DURATION", value_parser = seconds)]
     pub window: f64,
-    /// Begin no window after so many seconds
-    #[arg(long, default_value_t = 300.0, value_name = "SECONDS")]
+    /// Begin no window after this time
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = seconds)]
     pub budget: f64,
 }
 
@@ -455,8 +505,8 @@ pub struct LoadFindArgs {
 pub struct ProfileArgs {
     /// A process number, :PORT, or a profile file
     pub target: Option<String>,
-    /// Seconds to profile; without, ten for what runs already, to its end for a command
-    #[arg(long, value_name = "SECONDS")]
+    /// How long to profile; without, ten seconds for what runs already, to its end for a command
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub duration: Option<f64>,
     /// Samples per second of CPU time of each thread
     #[arg(long, default_value_t = 99.0, value_name = "PER_SECOND")]
@@ -506,4 +556,21 @@ pub struct ReportArgs {
 pub struct InternalShopArgs {
     /// `serve` or `seed`
     pub action: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn times_are_numbers_of_seconds_or_have_units() {
+        for (text, expected) in
+            [("30", 30.0), ("1.5", 1.5), ("30s", 30.0), ("1m30s", 90.0), ("500ms", 0.5), ("2h", 7200.0)]
+        {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in ["", "s", "30x", "-5", "nan", "1m30", "1..2s"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `${NAME}` in a scenario's texts stands for a variable of the environment: secrets need not be in the file.
 
 use anyhow::{Result, bail};
-use load::Scenario;
+use load::{Operation, Scenario};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -24,12 +24,7 @@ pub fn fill(scenario: &mut Scenario, variables: &Variables) -> Result<()> {
         one(value, variables, || format!("headers.{name}"))?;
     }
     for operation in &mut scenario.operations {
-        let of = |field: &str| format!("operation `{}`: {field}", operation.name);
-        one(&mut operation.path, variables, || of("path"))?;
-        one(&mut operation.body, variables, || of("body"))?;
-        for (name, value) in &mut operation.headers {
-            one(value, variables, || of(&format!("headers.{name}")))?;
-        }
+        in_operation(operation, variables)?;
     }
     for (name, variable) in &mut scenario.variables {
         if let load::Variable::List { values } = variable {
@@ -41,7 +36,18 @@ pub fn fill(scenario: &mut Scenario, variables: &Variables) -> Result<()> {
     Ok(())
 }
 
-fn one(text: &mut String, variables: &Variables, place: impl Fn() -> String) -> Result<()> {
+/// An operation and those that follow it.
+fn in_operation(operation: &mut Operation, variables: &Variables) -> Result<()> {
+    let of = |field: &str| format!("operation `{}`: {field}", operation.name);
+    one(&mut operation.path, variables, || of("path"))?;
+    one(&mut operation.body, variables, || of("body"))?;
+    for (name, value) in &mut operation.headers {
+        one(value, variables, || of(&format!("headers.{name}")))?;
+    }
+    operation.then.iter_mut().try_for_each(|next| in_operation(next, variables))
+}
+
+pub(crate) fn one(text: &mut String, variables: &Variables, place: impl Fn() -> String) -> Result<()> {
     let mut out = String::new();
     let mut rest = text.as_str();
     while let Some(at) = rest.find("${") {
@@ -82,6 +88,18 @@ mod tests {
         let mut text = text.to_owned();
         one(&mut text, &variables, || "headers.authorization".to_owned())?;
         Ok(text)
+    }
+
+    #[test]
+    fn requests_that_follow_are_filled_in_too() {
+        let text = r#"{ "base_url": "http://h", "operations": [{ "name": "a", "path": "/a", "then": [
+            { "name": "b", "path": "/b", "headers": { "x": "${TOKEN}" }, "then": [{ "name": "c", "path": "/${ABSENT}" }] }
+        ] }] }"#;
+        let mut scenario: Scenario = serde_json::from_str(text).expect("a scenario");
+        let variables = Variables([("TOKEN".to_owned(), "hush".to_owned())].into());
+        let error = fill(&mut scenario, &variables).expect_err("not set").to_string();
+        assert_eq!(error, "operation `c`: path: the environment variable ABSENT is not set");
+        assert_eq!(scenario.operations[0].then[0].headers["x"], "hush");
     }
 
     #[test]

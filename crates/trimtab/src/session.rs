@@ -9,13 +9,13 @@ pub use levels::Stepping;
 use crate::borders::{self, Sources, Windows};
 use crate::clock;
 use crate::output::Output;
-use crate::settings::Settings;
+use crate::settings::{LoadSettings, Settings};
 use crate::window;
 use anyhow::{Context, Result};
 use database::Database;
 use load::{Clock, LoadResult, Pace, Progress};
 use model::{Gap, MetricSeries, Recording, Run, Statement, ValidityIssue};
-use net::{HttpVersion, Shutdown};
+use net::Shutdown;
 use recording::Writer;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -91,10 +91,7 @@ impl Session {
 
     /// The target answers at all: one request of the first operation's kind would be too much to ask, so one `GET /`.
     pub async fn check_target(&self) -> Result<()> {
-        let url = &self.settings.scenario.base_url;
-        net::get(url, &[], Duration::from_secs(5)).await.map(drop).with_context(|| {
-            format!("the service at {} does not answer; is it running?", net::display_url(url))
-        })
+        check_target(&self.settings).await
     }
 
     /// One window of all instruments, saved into `folder`. Ends early on shutdown, with what there is by then. What was
@@ -236,7 +233,8 @@ impl Session {
         options.users = load.users;
         options.timeout = load.timeout;
         options.cell_ms = cell_ms;
-        options.version = if load.http2 { HttpVersion::Http2 } else { HttpVersion::Auto };
+        connect_as_set(&mut options, load);
+        options.workloads.clone_from(&load.workloads);
         options
     }
 
@@ -349,6 +347,24 @@ impl Session {
     }
 }
 
+/// One request, sent as the load will be.
+pub async fn check_target(settings: &Settings) -> Result<()> {
+    let url = &settings.scenario.base_url;
+    let mut connection = load::http::Settings::default();
+    settings.load.connection.overrides.apply(&mut connection);
+    load::reach(url, &connection, Duration::from_secs(5))
+        .await
+        .with_context(|| format!("the service at {} does not answer; is it running?", net::display_url(url)))
+}
+
+/// How the settings say that the service is reached.
+pub fn connect_as_set(options: &mut load::Options, load: &LoadSettings) {
+    load.connection.overrides.apply(&mut options.connection);
+    if let Some(most) = load.connection.max_in_flight {
+        options.max_in_flight = most;
+    }
+}
+
 /// A recording is named after its folder.
 pub fn id_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -401,7 +417,8 @@ fn trace_gap(wanted: usize, seen: usize) -> Option<Gap> {
     ))
 }
 
-fn environment() -> model::Environment {
+/// This machine and this program.
+pub fn environment() -> model::Environment {
     let mut environment = telemetry::host::environment();
     environment.versions.insert("trimtab".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     environment

@@ -2,12 +2,14 @@
 
 use crate::args::LoadOverrides;
 use crate::control::Control;
+pub use crate::load_settings::LoadSettings;
+use crate::load_settings::LoadTable;
 use crate::placeholders::{self, Variables};
 use anyhow::{Context, Result, anyhow, bail};
-use load::{Operation, Scenario, Spacing, Variable};
+use load::Scenario;
 use model::Goal;
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,50 +39,6 @@ struct ServiceTable {
     url: String,
     /// Process to watch beside the service's own figures.
     pid: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LoadTable {
-    /// Arrivals per second over all operations.
-    rate: Option<f64>,
-    /// In its place: users that wait for their answers.
-    users: Option<u32>,
-    #[serde(default)]
-    arrivals: Spacing,
-    #[serde(default = "default_duration")]
-    duration_s: f64,
-    #[serde(default = "default_warm_up")]
-    warm_up_s: f64,
-    #[serde(default = "default_timeout")]
-    timeout_s: f64,
-    #[serde(default)]
-    seed: u64,
-    #[serde(default)]
-    http2: bool,
-    /// `measure` varies the mix from window to window, to tell what a request of each operation costs.
-    #[serde(default = "yes")]
-    vary: bool,
-    /// Sent with every operation.
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    operation: Vec<Operation>,
-    #[serde(default)]
-    variables: BTreeMap<String, Variable>,
-}
-
-fn yes() -> bool {
-    true
-}
-fn default_duration() -> f64 {
-    30.0
-}
-fn default_warm_up() -> f64 {
-    2.0
-}
-fn default_timeout() -> f64 {
-    30.0
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,20 +106,6 @@ pub struct Settings {
     pub database: DatabaseSettings,
     pub verify: VerifySettings,
     pub controls: Vec<Control>,
-}
-
-#[derive(Clone, Debug)]
-pub struct LoadSettings {
-    /// Not used where there are users.
-    pub rate: f64,
-    pub users: Option<u32>,
-    pub arrivals: Spacing,
-    pub duration: Duration,
-    pub warm_up: Duration,
-    pub timeout: Duration,
-    pub seed: u64,
-    pub http2: bool,
-    pub vary: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -246,23 +190,35 @@ impl Settings {
 
     /// The same from a text; `name` is what errors call it.
     pub fn parse(text: &str, name: &str, environment: &Environment, flags: &LoadOverrides) -> Result<Self> {
-        let file: File = toml::from_str(text).map_err(|error| unreadable(&error, text, name))?;
-        let goals = goals(&file.goals, text, name)?;
+        let (file, goals) = if is_yaml(name) {
+            yaml(text, name)?
+        } else {
+            let file: File = toml::from_str(text).map_err(|error| unreadable(&error, text, name))?;
+            let goals = goals(&file.goals, text, name)?;
+            (file, goals)
+        };
         let service = file.service;
         let url = environment.service_url.clone().or(service.as_ref().map(|s| s.url.clone()));
         let url =
             url.with_context(|| format!("{name}: no service; add [service] with url = \"http://...\""))?;
-        let table =
+        let mut table =
             file.load.with_context(|| format!("{name}: no [load] table: what should be requested?"))?;
         let mut scenario = Scenario {
             base_url: url,
-            headers: table.headers,
-            operations: table.operation,
-            variables: table.variables,
+            headers: std::mem::take(&mut table.headers),
+            operations: std::mem::take(&mut table.operation),
+            variables: std::mem::take(&mut table.variables),
         };
         placeholders::fill(&mut scenario, &environment.variables)
             .map_err(|error| anyhow!("{name}: [load]: {error:#}"))?;
+        let load = table.settings(Path::new(name), name, &environment.variables, flags)?;
+        if let Some(encodings) = &load.connection.accept_encoding
+            && !scenario.headers.keys().any(|name| name.eq_ignore_ascii_case("accept-encoding"))
+        {
+            scenario.headers.insert("accept-encoding".to_owned(), encodings.clone());
+        }
         scenario.check().map_err(|error| anyhow!("{name}: [load]: {error:#}"))?;
+        check_named(&scenario, &load).map_err(|error| anyhow!("{name}: {error:#}"))?;
         let mut names = HashSet::new();
         for control in &file.control {
             if let Some(problem) = control.problem() {
@@ -272,24 +228,6 @@ impl Settings {
                 bail!("{name}: [[control]]: two controls are named `{}`", control.name);
             }
         }
-        let (rate, users) = match (flags.rate.or(table.rate), table.users) {
-            (Some(rate), None) => (rate, None),
-            (Some(rate), Some(_)) if flags.rate.is_some() => (rate, None),
-            (None, Some(users)) => (f64::from(users), Some(users)),
-            (Some(_), Some(_)) => bail!("{name}: load.rate and load.users: give one of them"),
-            (None, None) => bail!("{name}: load.rate is missing: how many requests per second?"),
-        };
-        let load = LoadSettings {
-            rate: positive(rate, name, "load.rate")?,
-            users,
-            arrivals: table.arrivals,
-            duration: seconds(flags.duration.unwrap_or(table.duration_s), name, "load.duration_s")?,
-            warm_up: seconds(table.warm_up_s, name, "load.warm_up_s")?,
-            timeout: seconds(table.timeout_s, name, "load.timeout_s")?,
-            seed: flags.seed.unwrap_or(table.seed),
-            http2: table.http2,
-            vary: table.vary,
-        };
         let listen = |address: String| (!address.trim().is_empty()).then_some(address);
         Ok(Self {
             goals,
@@ -315,6 +253,23 @@ impl Settings {
             controls: file.control,
         })
     }
+}
+
+fn is_yaml(name: &str) -> bool {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    matches!(extension, Some("yaml" | "yml"))
+}
+
+/// The same tables as in TOML, by the parser that reads OpenAPI files. It keeps no lines, so that errors name fields.
+fn yaml(text: &str, name: &str) -> Result<(File, Vec<Goal>)> {
+    let mut document = traffic::document(text).with_context(|| name.to_owned())?;
+    let written = document.as_object_mut().and_then(|map| map.remove("goals")).unwrap_or_default();
+    let written: Option<Vec<String>> =
+        serde_json::from_value(written).map_err(|_| anyhow!("{name}: goals: expected a list of texts"))?;
+    let goal = |text: String| text.parse().map_err(|error| anyhow!("{name}: goals: {error}"));
+    let goals = written.unwrap_or_default().into_iter().map(goal).collect::<Result<Vec<Goal>>>()?;
+    let file = serde_json::from_value(document).map_err(|error| anyhow!("{name}: {error}"))?;
+    Ok((file, goals))
 }
 
 /// What is wrong and where. Never the line itself: it may hold a password.
@@ -345,11 +300,16 @@ fn goals(written: &[toml::Spanned<String>], text: &str, name: &str) -> Result<Ve
         .collect()
 }
 
-fn positive(number: f64, name: &str, field: &str) -> Result<f64> {
-    if number.is_finite() && number > 0.0 {
-        return Ok(number);
+/// Operations that scenarios side by side name.
+fn check_named(scenario: &Scenario, load: &LoadSettings) -> Result<()> {
+    for workload in &load.workloads {
+        for name in &workload.operations {
+            if !scenario.operations.iter().any(|operation| operation.name == *name) {
+                bail!("[[load.scenario]] `{}`: operations: there is no `{name}`", workload.plan.name);
+            }
+        }
     }
-    bail!("{name}: {field} is {number}, expected a number above 0")
+    Ok(())
 }
 
 /// A day is longer than any measurement.
@@ -388,6 +348,26 @@ path = "/items"
         let settings = parse(GOOD).expect("settings");
         assert_eq!(settings.goals.len(), 1);
         assert_eq!(settings.load.duration, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_scenario_may_be_yaml() {
+        let text = "goals: ['p95(GET /items) < 250 ms']\nservice: { url: 'http://127.0.0.1:1' }\nload:\n  rate: 5\n  \
+                    operation:\n    - { name: GET /items, path: /items, expect: 200, check: [{ json: /id, equals: 7 }] }\n";
+        let parse =
+            |text: &str| Settings::parse(text, "a.yaml", &Environment::default(), &LoadOverrides::default());
+        let settings = parse(text).expect("settings");
+        assert_eq!((settings.goals.len(), settings.load.rate), (1, 5.0));
+        assert_eq!(settings.scenario.operations[0].name, "GET /items");
+        for (from, to, part) in [
+            ("rate: 5", "rte: 5", "a.yaml: unknown field `rte`"),
+            ("250 ms", "250", "a.yaml: goals: goal"),
+            ("rate: 5", "rate: -5", "a.yaml: load.rate is -5"),
+            ("service: {", "service: [", "a.yaml"),
+        ] {
+            let error = format!("{:#}", parse(&text.replace(from, to)).expect_err(to));
+            assert!(error.contains(part), "{to}: {error}");
+        }
     }
 
     #[test]

@@ -190,7 +190,7 @@ pub(super) async fn arrivals<U: Users + 'static>(
     dispatcher.gate.close();
     let latest = Instant::now().max(scene.end) + scene.graceful_stop;
     done?;
-    dispatcher.gather(latest).await
+    scene.gather(dispatcher.tasks, latest).await
 }
 
 impl<U: Users + 'static> Dispatcher<U> {
@@ -261,22 +261,5 @@ impl<U: Users + 'static> Dispatcher<U> {
             self.gate.advance();
             self.gate.scene.drop_arrival(due, now);
         }
-    }
-
-    async fn gather(self, latest: Instant) -> Result<()> {
-        let Self { gate, mut tasks, .. } = self;
-        let mut cut = std::pin::pin!(gate.scene.control.cut(latest));
-        loop {
-            tokio::select! {
-                biased;
-                next = tasks.join_next() => match next {
-                    Some(done) => ended_well(done)?,
-                    None => return Ok(()),
-                },
-                () = &mut cut => break,
-            }
-        }
-        tasks.shutdown().await;
-        Ok(())
     }
 }

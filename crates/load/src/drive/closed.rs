@@ -25,7 +25,7 @@ pub(super) async fn constant<U: Users + 'static>(scene: &Rc<Scene<U>>, users: u3
         let scene = Rc::clone(scene);
         tasks.spawn_local(async move { scene.repeat(member, || true).await });
     }
-    scene.gather(tasks).await
+    scene.gather(tasks, scene.latest_end()).await
 }
 
 /// Users take iterations from one heap.
@@ -43,7 +43,7 @@ pub(super) async fn shared<U: Users + 'static>(
             scene.repeat(member, more).await
         });
     }
-    scene.gather(tasks).await
+    scene.gather(tasks, scene.latest_end()).await
 }
 
 /// Each user does the same number.
@@ -65,7 +65,7 @@ pub(super) async fn per_user<U: Users + 'static>(
             scene.repeat(member, more).await
         });
     }
-    scene.gather(tasks).await
+    scene.gather(tasks, scene.latest_end()).await
 }
 
 /// A place for one user on the ramp. It is wanted or not; an iteration that goes on when it is no longer wanted has
@@ -127,7 +127,7 @@ pub(super) async fn ramping<U: Users + 'static>(
         }
         let cut = Instant::now() + graceful_ramp_down;
         for place in places.iter().take(wanted).skip(users) {
-            place.want(false, Some(cut.min(scene.end + scene.graceful_stop)));
+            place.want(false, Some(cut.min(scene.latest_end())));
         }
         wanted = users;
     }
@@ -137,7 +137,7 @@ pub(super) async fn ramping<U: Users + 'static>(
         let cut = place.cut.get();
         place.want(false, cut);
     }
-    scene.gather(tasks).await
+    scene.gather(tasks, scene.latest_end()).await
 }
 
 /// Waits until `moment`; `false` where the test is stopped first.

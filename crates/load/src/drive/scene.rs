@@ -116,9 +116,14 @@ impl<U: Users> Scene<U> {
         Ok(())
     }
 
-    /// Waits for the users' tasks; those that are not done in time are cut off.
-    pub(crate) async fn gather(&self, mut tasks: JoinSet<Result<()>>) -> Result<()> {
-        let mut cut = std::pin::pin!(self.control.cut(self.end + self.graceful_stop));
+    /// When iterations that go on are cut off.
+    pub(crate) fn latest_end(&self) -> Instant {
+        self.end + self.graceful_stop
+    }
+
+    /// Waits for the users' tasks; those that are not done by `latest` are cut off.
+    pub(crate) async fn gather(&self, mut tasks: JoinSet<Result<()>>, latest: Instant) -> Result<()> {
+        let mut cut = std::pin::pin!(self.control.cut(latest));
         loop {
             tokio::select! {
                 biased;

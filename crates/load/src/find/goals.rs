@@ -127,6 +127,55 @@ impl<'a> Part<'a> {
     }
 }
 
+/// A goal at the end of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GoalOutcome {
+    pub goal: String,
+    /// In the goal's own unit: milliseconds, a share, per second; `None` where a load test does not see it.
+    pub value: Option<f64>,
+    pub met: Option<bool>,
+    pub metric: GoalMetric,
+    /// Why it was not measured.
+    pub unseen: Option<&'static str>,
+}
+
+impl GoalOutcome {
+    /// The value with its unit.
+    #[must_use]
+    pub fn value_text(&self) -> String {
+        match (self.value, self.metric) {
+            (None, _) => "not measured".to_owned(),
+            (Some(share), GoalMetric::Errors) => format!("{:.2} %", share * 100.0),
+            (Some(rate), GoalMetric::Rate) => format!("{rate:.1}/s"),
+            (Some(ms), _) => format!("{ms:.1} ms"),
+        }
+    }
+}
+
+/// What became of each goal, over the whole run.
+#[must_use]
+pub fn judge_goals(result: &LoadResult, goals: &[Goal]) -> Vec<GoalOutcome> {
+    let part = Part::after(result, Duration::ZERO);
+    let outcome = |goal: &Goal| {
+        let judged = part.judge(goal);
+        let unseen = match goal.metric {
+            _ if judged.is_some() => None,
+            GoalMetric::Quantile(_) | GoalMetric::Mean | GoalMetric::Errors | GoalMetric::Rate => {
+                Some("no request was of that operation")
+            }
+            _ => Some("a load test alone does not see it"),
+        };
+        GoalOutcome {
+            unseen,
+            goal: goal.to_string(),
+            value: judged.as_ref().map(|judged| judged.value),
+            met: judged.map(|judged| judged.met),
+            metric: goal.metric,
+        }
+    };
+    goals.iter().map(outcome).collect()
+}
+
 /// Judges one window at a rate.
 pub(super) fn judge(rate: f64, part: &Part<'_>, goals: &[Goal]) -> Window {
     let (responses, errors) = part.responses(None);

@@ -5,7 +5,7 @@ mod goals;
 mod render;
 mod search;
 
-pub use goals::{Judged, Limit, Window};
+pub use goals::{GoalOutcome, Judged, Limit, Window, judge_goals};
 pub use render::{capacity_json, capacity_text, window_text};
 pub use search::{Bracket, Range};
 
@@ -150,6 +150,7 @@ fn window_options(
     let mut settings = base.clone();
     settings.pace = Pace::constant(rate, options.spacing);
     settings.users = None;
+    settings.workloads = Vec::new();
     settings.duration = options.window;
     settings.timeout = base.timeout.min(patience);
     settings.cell_ms = cell_ms.max(1);

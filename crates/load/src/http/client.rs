@@ -35,8 +35,9 @@ pub struct Settings {
     /// Every connection goes here, whatever the URL's host says.
     pub unix_socket: Option<PathBuf>,
     pub proxies: Proxies,
-    /// Addresses to use in place of asking for a name: `name` or `name:port` to address and, unless 0, port.
-    pub hosts: BTreeMap<String, SocketAddr>,
+    /// Addresses to use in place of asking for a name: `name` or `name:port` to addresses and, unless 0, ports.
+    pub hosts: BTreeMap<String, Vec<SocketAddr>>,
+    pub family: Family,
     /// How long a name's addresses are used again.
     pub addresses_fresh: Duration,
 }
@@ -53,7 +54,35 @@ impl Default for Settings {
             unix_socket: None,
             proxies: Proxies::default(),
             hosts: BTreeMap::new(),
+            family: Family::Any,
             addresses_fresh: ADDRESSES_FRESH,
+        }
+    }
+}
+
+/// Which addresses of a name are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    #[default]
+    Any,
+    V4,
+    V6,
+}
+
+impl Family {
+    fn has(self, address: &SocketAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Any => "",
+            Self::V4 => "IPv4 ",
+            Self::V6 => "IPv6 ",
         }
     }
 }
@@ -101,7 +130,11 @@ impl Proxies {
     }
 }
 
-fn parse_proxy(url: &str) -> Result<Target> {
+/// `http://user:password@host:port`; the scheme may be left out.
+///
+/// # Errors
+/// What is wrong with it, without its password.
+pub fn parse_proxy(url: &str) -> Result<Target> {
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let target = Target::parse(&url)?;
     anyhow::ensure!(!target.is_https(), "a proxy behind TLS is not supported, use an http:// one");
@@ -224,9 +257,6 @@ impl Client {
 
     /// The addresses of a target's name, each time beginning with another one, so that all get connections.
     async fn addresses(&self, target: &Target, clock: &mut Clock) -> Result<Vec<SocketAddr>, Failure> {
-        if let Some(address) = self.given_address(target) {
-            return Ok(vec![address]);
-        }
         let key = (target.host().to_owned(), target.port());
         if let Some(known) = self.0.names.borrow_mut().get_mut(&key)
             && known.since.elapsed() < self.0.settings.addresses_fresh
@@ -237,9 +267,20 @@ impl Client {
             addresses.rotate_left(turn);
             return Ok(addresses);
         }
-        clock.enter(Step::Lookup);
-        let addresses =
-            self.0.connector.resolve(target).await.map_err(|error| failed(error, Step::Lookup))?;
+        let family = self.0.settings.family;
+        let mut addresses = match self.given_addresses(target) {
+            Some(given) => given,
+            None => {
+                clock.enter(Step::Lookup);
+                let found = self.0.connector.resolve(target).await;
+                found.map_err(|error| failed(error, Step::Lookup))?
+            }
+        };
+        addresses.retain(|address| family.has(address));
+        if addresses.is_empty() {
+            let text = format!("no {}address for `{}`", family.name(), target.host());
+            return Err(Failure::new(ErrorClass::Dns, Step::Lookup, text));
+        }
         let mut names = self.0.names.borrow_mut();
         if names.len() >= MAX_NAMES {
             names.clear();
@@ -248,15 +289,15 @@ impl Client {
         Ok(addresses)
     }
 
-    fn given_address(&self, target: &Target) -> Option<SocketAddr> {
+    fn given_addresses(&self, target: &Target) -> Option<Vec<SocketAddr>> {
         let hosts = &self.0.settings.hosts;
         if hosts.is_empty() {
             return None;
         }
         let exact = format!("{}:{}", target.host(), target.port());
         let given = hosts.get(&exact).or_else(|| hosts.get(target.host()))?;
-        let port = if given.port() == 0 { target.port() } else { given.port() };
-        Some(SocketAddr::new(given.ip(), port))
+        let port = |address: &SocketAddr| if address.port() == 0 { target.port() } else { address.port() };
+        Some(given.iter().map(|address| SocketAddr::new(address.ip(), port(address))).collect())
     }
 }
 

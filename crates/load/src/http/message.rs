@@ -129,6 +129,20 @@ impl Phases {
         self.send + self.wait + self.receive
     }
 
+    /// As a kept request tells them: `response` is all the time since it was due.
+    pub(crate) fn of_request(&self, response: Duration) -> model::RequestPhases {
+        let ns = crate::options::nanos;
+        model::RequestPhases {
+            queue_ns: ns(response.saturating_sub(self.total()) + self.blocked),
+            lookup_ns: ns(self.lookup),
+            connect_ns: ns(self.connect),
+            tls_ns: ns(self.tls),
+            send_ns: ns(self.send),
+            wait_ns: ns(self.wait),
+            receive_ns: ns(self.receive),
+        }
+    }
+
     fn of(&mut self, step: Step) -> &mut Duration {
         match step {
             Step::Blocked => &mut self.blocked,

@@ -9,13 +9,15 @@ mod headers;
 mod http1;
 mod http2;
 mod message;
+mod overrides;
 mod pool;
 
-pub use client::{Client, Proxies, Settings};
+pub use client::{Client, Family, Proxies, Settings, parse_proxy};
 pub use headers::{BadHeader, Headers};
 pub use message::{
     DEFAULT_MAX_BODY_BYTES, DEFAULT_TIMEOUT, Failure, Origin, Phases, Request, Response, Step, Version,
 };
+pub use overrides::Overrides;
 pub use pool::Pool;
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! The HTTP client on real sockets: what servers send, also hostile ones, and the ways to them.
 
 use crate::server::{Act, Number, Server};
-use load::http::{Client, Pool, Proxies, Request, Response, Settings, Step};
+use load::http::{Client, Family, Pool, Proxies, Request, Response, Settings, Step};
 use model::ErrorClass;
 use net::HttpVersion;
 use std::time::Duration;
@@ -226,4 +226,50 @@ async fn a_body_is_decompressed_within_its_bound() {
     request.decompress = false;
     let response = LocalSet::new().run_until(pool.send(&request)).await;
     assert_eq!(&response.body[..], zipped);
+}
+
+#[tokio::test]
+async fn a_name_may_be_given_several_addresses_of_either_kind() {
+    let (four, six) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("[::1]:0").await.unwrap());
+    let given = vec![four.local_addr().unwrap(), six.local_addr().unwrap()];
+    let settings = |family| Settings {
+        hosts: [("shop.test".to_owned(), given.clone())].into(),
+        keep_alive: false,
+        family,
+        ..Settings::default()
+    };
+    let servers = [four, six].map(|listener| {
+        tokio::spawn(async move {
+            loop {
+                asked(listener.accept().await.unwrap().0).await;
+            }
+        })
+    });
+    let request = get("http://shop.test/");
+    let remotes = async |family, count: usize| {
+        let pool = pool(settings(family));
+        let mut sixes = 0;
+        for _ in 0..count {
+            let response = pool.send(&request).await;
+            assert_eq!((response.status, response.failure), (204, None));
+            sixes += usize::from(response.remote.unwrap().is_ipv6());
+        }
+        sixes
+    };
+    LocalSet::new()
+        .run_until(async {
+            assert_eq!(remotes(Family::Any, 10).await, 5, "each address gets its connections");
+            assert_eq!(remotes(Family::V4, 3).await, 0);
+            assert_eq!(remotes(Family::V6, 3).await, 3);
+        })
+        .await;
+    servers.iter().for_each(tokio::task::JoinHandle::abort);
+    let one = Settings {
+        hosts: [("shop.test".to_owned(), vec!["127.0.0.1:1".parse().unwrap()])].into(),
+        family: Family::V6,
+        ..Settings::default()
+    };
+    let response = LocalSet::new().run_until(pool(one).send(&request)).await;
+    assert_eq!(response.failure.unwrap().text, "no IPv6 address for `shop.test`");
 }

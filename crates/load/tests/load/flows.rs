@@ -49,7 +49,7 @@ async fn a_closed_model_says_what_it_cannot_see() {
     assert!(result.completed > 300 && result.connections <= 4, "{}", result.completed);
     assert!(result.longest_silence >= Duration::from_millis(190), "{:?}", result.longest_silence);
     assert!(result.validity.issues.iter().any(|issue| issue.kind == "closed_model"));
-    let text = text(&summary(&result));
+    let text = text(&summary(&result, 5));
     assert!(text.contains("closed model of 4 users: times exclude waiting users"), "{text}");
 }
 

@@ -6,6 +6,8 @@ mod client;
 mod drive;
 mod failures;
 mod flows;
+mod out;
+mod scenarios;
 mod server;
 mod truth;
 

@@ -59,7 +59,7 @@ async fn arrivals_that_never_start_count_with_the_time_that_they_waited() {
     // The run went on for the timeout after its last arrival, so that nothing waited for less.
     assert_eq!(result.response(0).count_above(180e6), 50);
     assert!(result.validity.issues.iter().any(|i| i.kind == "dropped_arrivals" && i.invalid));
-    let json = k6_json(&summary(&result));
+    let json = k6_json(&summary(&result, 5));
     assert_eq!(json["metrics"]["dropped_iterations"]["count"], result.figures.not_started);
 }
 
@@ -130,13 +130,14 @@ async fn cells_samples_and_traces_fit_together() {
         assert_eq!((request.due_ns - result.started_ns) % 10_000_000, 0);
     }
     assert_eq!((told.borrow().completed, told.borrow().in_flight), (100, 0));
-    assert!(text(&summary(&result)).contains("GET /x"));
+    assert!(text(&summary(&result, 5)).contains("GET /x"));
 }
 
 #[tokio::test]
 async fn http2_by_prior_knowledge_shares_one_connection() {
     let server = Server::start_http2().await;
-    let settings = Options { version: HttpVersion::Http2, ..options(500.0, Duration::from_millis(500)) };
+    let mut settings = options(500.0, Duration::from_millis(500));
+    settings.connection.version = HttpVersion::Http2;
     let result = measure(server.address, &settings).await;
     assert_eq!(
         (result.offered, result.completed, result.error_count()),

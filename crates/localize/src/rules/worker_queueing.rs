@@ -334,6 +334,7 @@ mod tests {
                 sent_bytes: 0,
                 trace_id: u128::from(trace),
                 slowest: false,
+                phases: model::RequestPhases::default(),
             });
         }
         recording

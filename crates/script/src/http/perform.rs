@@ -287,23 +287,22 @@ fn record(user: &User, call: &Call, response: &Response, error_code: u32, is_cha
     let expected = expected.map(|holds| is_challenge || (holds && response.failure.is_none()));
     let tags = HttpTags { user, call, response, expected, error_code };
     let phases = &response.phases;
-    metrics.add(builtin.http_reqs, 1.0, &tags);
-    if let Some(expected) = expected {
-        metrics.add(builtin.http_req_failed, f64::from(u8::from(!expected)), &tags);
-    }
-    for (metric, duration) in [
-        (builtin.http_req_duration, phases.exchange()),
-        (builtin.http_req_blocked, phases.blocked + phases.lookup),
-        (builtin.http_req_connecting, phases.connect),
-        (builtin.http_req_tls_handshaking, phases.tls),
-        (builtin.http_req_sending, phases.send),
-        (builtin.http_req_waiting, phases.wait),
-        (builtin.http_req_receiving, phases.receive),
-    ] {
-        metrics.add(metric, ms(duration), &tags);
-    }
-    metrics.add(builtin.data_sent, response.sent_bytes as f64, &tags);
-    metrics.add(builtin.data_received, response.received_bytes as f64, &tags);
+    let values = [
+        (builtin.http_reqs, 1.0),
+        (builtin.http_req_duration, ms(phases.exchange())),
+        (builtin.http_req_blocked, ms(phases.blocked + phases.lookup)),
+        (builtin.http_req_connecting, ms(phases.connect)),
+        (builtin.http_req_tls_handshaking, ms(phases.tls)),
+        (builtin.http_req_sending, ms(phases.send)),
+        (builtin.http_req_waiting, ms(phases.wait)),
+        (builtin.http_req_receiving, ms(phases.receive)),
+        (builtin.data_sent, response.sent_bytes as f64),
+        (builtin.data_received, response.received_bytes as f64),
+        (builtin.http_req_failed, f64::from(u8::from(expected == Some(false)))),
+    ];
+    // Where nothing is expected of a status, none has failed or not.
+    let counted = if expected.is_some() { values.len() } else { values.len() - 1 };
+    metrics.add_all(&values[..counted], &tags);
     let due = user.due.get();
     let waited = due.map(|due| response.done.saturating_duration_since(due));
     user.due.set(None);
@@ -340,5 +339,26 @@ impl Tags for HttpTags<'_> {
             "error" => self.response.failure.as_ref().map_or("", |failure| failure.text.as_str()) == value,
             _ => self.user.has(key, value),
         }
+    }
+
+    fn each(&self, told: &mut dyn FnMut(&str, &str)) {
+        for (name, value) in &self.call.tags {
+            told(name, value);
+        }
+        told("method", self.call.method.as_str());
+        told("url", &self.call.url);
+        told("name", self.call.name.as_deref().unwrap_or(&self.call.url));
+        told("status", &self.response.status.to_string());
+        told("proto", self.response.version.name());
+        if let Some(expected) = self.expected {
+            told("expected_response", if expected { "true" } else { "false" });
+        }
+        if self.error_code > 0 {
+            told("error_code", &self.error_code.to_string());
+        }
+        if let Some(failure) = &self.response.failure {
+            told("error", &failure.text);
+        }
+        self.user.each(told);
     }
 }

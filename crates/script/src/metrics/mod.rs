@@ -4,11 +4,13 @@
 mod builtin;
 mod checks;
 mod sink;
+mod tell;
 mod threshold;
 
 pub(crate) use builtin::Builtin;
 pub(crate) use checks::{Checks, Group};
 pub(crate) use sink::{Sink, Trend};
+pub(crate) use tell::Teller;
 pub(crate) use threshold::{Aggregation, Expression, Threshold};
 
 use std::cell::{Cell, RefCell};
@@ -65,6 +67,9 @@ pub(crate) struct MetricId(usize);
 pub(crate) trait Tags {
     /// Whether the tag has this value.
     fn has(&self, key: &str, value: &str) -> bool;
+
+    /// All tags for the outputs; of two with one name the first counts.
+    fn each(&self, told: &mut dyn FnMut(&str, &str));
 }
 
 /// No tags at all.
@@ -74,6 +79,8 @@ impl Tags for NoTags {
     fn has(&self, _key: &str, value: &str) -> bool {
         value.is_empty()
     }
+
+    fn each(&self, _told: &mut dyn FnMut(&str, &str)) {}
 }
 
 /// One metric with what was asked of it.
@@ -105,13 +112,22 @@ pub(crate) struct Metrics {
     pub(crate) builtin: Builtin,
     /// Nothing is counted before the test starts.
     pub(crate) counting: Cell<bool>,
+    /// Where samples go one by one, if they are wanted.
+    pub(crate) teller: RefCell<Option<Teller>>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let (metrics, by_name) = (RefCell::default(), RefCell::default());
         let builtin = Builtin::default();
-        let all = Self { metrics, by_name, checks: Checks::default(), builtin, counting: Cell::new(true) };
+        let all = Self {
+            metrics,
+            by_name,
+            checks: Checks::default(),
+            builtin,
+            counting: Cell::new(true),
+            teller: RefCell::default(),
+        };
         let builtin = Builtin::register(&all);
         Self { builtin, ..all }
     }
@@ -164,6 +180,29 @@ impl Metrics {
         if !self.counting.get() {
             return;
         }
+        self.tell(&[(id, value)], tags);
+        self.count(id, value, tags);
+    }
+
+    /// Counts samples of one moment that share their tags.
+    pub(crate) fn add_all(&self, values: &[(MetricId, f64)], tags: &impl Tags) {
+        if !self.counting.get() {
+            return;
+        }
+        self.tell(values, tags);
+        for (id, value) in values {
+            self.count(*id, *value, tags);
+        }
+    }
+
+    fn tell(&self, values: &[(MetricId, f64)], tags: &impl Tags) {
+        if let Some(teller) = &mut *self.teller.borrow_mut() {
+            let metrics = self.metrics.borrow();
+            teller.tell(values.iter().map(|(id, value)| (&metrics[id.0], *value)), tags);
+        }
+    }
+
+    fn count(&self, id: MetricId, value: f64, tags: &impl Tags) {
         let mut metrics = self.metrics.borrow_mut();
         let metric = &mut metrics[id.0];
         metric.sink.add(value);
@@ -285,6 +324,10 @@ mod tests {
     impl Tags for One {
         fn has(&self, key: &str, value: &str) -> bool {
             self.0 == key && self.1 == value
+        }
+
+        fn each(&self, told: &mut dyn FnMut(&str, &str)) {
+            told(self.0, self.1);
         }
     }
 

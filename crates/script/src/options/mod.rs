@@ -12,6 +12,7 @@ use crate::http::{Barred, ResponseType};
 use crate::metrics::{Aggregation, Expression, Threshold};
 use crate::test::HttpDefaults;
 use anyhow::{Context, Result, bail};
+use load::Share;
 use load::http::Settings;
 use net::{HttpVersion, Identity, TlsVersion};
 use serde_json::{Map, Value};
@@ -49,6 +50,8 @@ pub struct Overrides {
     pub no_setup: bool,
     pub no_teardown: bool,
     pub no_thresholds: bool,
+    /// This generator's part, over the script's `executionSegment`.
+    pub share: Option<Share>,
 }
 
 /// Everything that a script's options say.
@@ -65,6 +68,7 @@ pub(crate) struct Options {
     pub(crate) setup_timeout: Duration,
     pub(crate) teardown_timeout: Duration,
     pub(crate) min_iteration: Duration,
+    pub(crate) share: Share,
     pub(crate) trend_stats: Vec<String>,
     /// Options that are accepted and do nothing.
     pub(crate) without_effect: Vec<String>,
@@ -91,7 +95,6 @@ impl Options {
         tags.extend(overrides.tags.iter().cloned());
         let no_thresholds = overrides.no_thresholds || reader.flag("noThresholds")?;
         let thresholds = if no_thresholds { Vec::new() } else { thresholds(&reader)? };
-        whole_test(&reader)?;
         let mut known = half_effect(&reader)?;
         let mut unknown: Vec<String> = Vec::new();
         for key in map.keys() {
@@ -112,6 +115,7 @@ impl Options {
             setup_timeout: reader.duration("setupTimeout")?.unwrap_or(Duration::from_secs(60)),
             teardown_timeout: reader.duration("teardownTimeout")?.unwrap_or(Duration::from_secs(60)),
             min_iteration: reader.duration("minIterationDuration")?.unwrap_or_default(),
+            share: overrides.share.map_or_else(|| segment(&reader), Ok)?,
             trend_stats: trend_stats(&reader)?,
             without_effect: known,
             unknown,
@@ -154,16 +158,6 @@ fn is_known(key: &str) -> bool {
         "executionSegmentSequence",
     ];
     KNOWN.contains(&key)
-}
-
-/// A part of a test is refused: run whole, each part would send all the load.
-fn whole_test(reader: &Reader<'_>) -> Result<()> {
-    match reader.text("executionSegment")?.as_deref() {
-        None | Some("" | "0:1") => Ok(()),
-        Some(part) => bail!(
-            "options.executionSegment: `{part}` of a script cannot be run; give each machine its share of users or rate"
-        ),
-    }
 }
 
 /// What an option asks beyond what it does here.
@@ -293,8 +287,39 @@ fn tls_versions(reader: &Reader<'_>) -> Result<(Option<TlsVersion>, Option<TlsVe
     }
 }
 
+/// `executionSegment`: `1/4:2/4` is the second of four.
+fn segment(reader: &Reader<'_>) -> Result<Share> {
+    let Some(text) = reader.text("executionSegment")?.filter(|text| !text.is_empty()) else {
+        return Ok(Share::WHOLE);
+    };
+    let wrong = || {
+        format!("options.executionSegment: `{text}` is none of several parts of equal size, such as 1/4:2/4")
+    };
+    let (from, to) = text.split_once(':').unwrap_or(("0", &text));
+    let (from, to) = (fraction(from).with_context(wrong)?, fraction(to).with_context(wrong)?);
+    let parts = (1.0 / (to - from)).round();
+    let index = (from * parts).round();
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-6;
+    if !(1.0..=1000.0).contains(&parts) || !near(index / parts, from) || !near((index + 1.0) / parts, to) {
+        bail!("{}", wrong());
+    }
+    format!("{}/{parts}", index + 1.0).parse().with_context(wrong)
+}
+
+/// `1/4`, `0.25`, `25%`.
+fn fraction(text: &str) -> Option<f64> {
+    let text = text.trim();
+    if let Some((over, under)) = text.split_once('/') {
+        return Some(over.trim().parse::<f64>().ok()? / under.trim().parse::<f64>().ok()?);
+    }
+    match text.strip_suffix('%') {
+        Some(percent) => Some(percent.parse::<f64>().ok()? / 100.0),
+        None => text.parse().ok(),
+    }
+}
+
 /// `{ 'api.test': '127.0.0.1:8080' }`; a port of 0 keeps the URL's.
-fn hosts(reader: &Reader<'_>) -> Result<BTreeMap<String, SocketAddr>> {
+fn hosts(reader: &Reader<'_>) -> Result<BTreeMap<String, Vec<SocketAddr>>> {
     let mut hosts = BTreeMap::new();
     let Some(map) = reader.object("hosts")? else { return Ok(hosts) };
     for (name, value) in map {
@@ -304,7 +329,7 @@ fn hosts(reader: &Reader<'_>) -> Result<BTreeMap<String, SocketAddr>> {
             Ok(address) => address,
             Err(_) => SocketAddr::new(text.trim_matches(['[', ']']).parse().with_context(wrong)?, 0),
         };
-        hosts.insert(name.clone(), address);
+        hosts.insert(name.clone(), vec![address]);
     }
     Ok(hosts)
 }
@@ -393,9 +418,11 @@ mod tests {
             (json!({"summaryTrendStats": ["p99"]}), "options.summaryTrendStats[0]"),
             (json!({"hosts": {"a": "here"}}), "options.hosts.a"),
             (json!({"tlsVersion": "ssl3.0"}), "options.tlsVersion"),
+            (json!({"executionSegment": "0:1/3:1"}), "options.executionSegment"),
+            (json!({"executionSegment": "1/6:1/2"}), "options.executionSegment"),
+            (json!({"executionSegment": "1:1"}), "options.executionSegment"),
             (json!({"tags": {"a": {}}}), "options.tags.a"),
             (json!({"insecureSkipTLSVerify": "yes"}), "options.insecureSkipTLSVerify"),
-            (json!({"executionSegment": "0:1/4"}), "options.executionSegment"),
             (json!({"dns": {"ttl": "x"}}), "options.dns.ttl"),
             (json!({"dns": {"tll": "1s"}}), "options.dns.tll"),
             (json!({"blockHostnames": ["a*b"]}), "options.blockHostnames"),
@@ -422,7 +449,27 @@ mod tests {
         assert_eq!((read.http.rps, read.fresh_connections), (Some(5.0), true));
         assert_eq!(read.settings.addresses_fresh, Duration::from_secs(300));
         assert!(!read.settings.keep_alive);
-        assert_eq!(read.settings.hosts["a.test"].port(), 0);
+        assert_eq!(read.settings.hosts["a.test"][0].port(), 0);
         assert_eq!((read.http.max_redirects, read.http.response_type), (0, ResponseType::None));
+    }
+
+    #[test]
+    fn segments_of_equal_size_are_parts() {
+        for (text, expected) in [
+            ("1/4:2/4", "2/4"),
+            ("0:1/2", "1/2"),
+            ("25%:50%", "2/4"),
+            ("0.75:1", "4/4"),
+            ("1/3", "1/3"),
+            ("0:1", "1/1"),
+        ] {
+            let map = json!({ "executionSegment": text });
+            let read = Options::read(&map, &Overrides::default(), &BTreeMap::new()).unwrap();
+            assert_eq!(read.share.to_string(), expected, "{text}");
+        }
+        let map = json!({ "executionSegment": "0:1/2" });
+        let overrides = Overrides { share: Some("3/5".parse().unwrap()), ..Overrides::default() };
+        let read = Options::read(&map, &overrides, &BTreeMap::new()).unwrap();
+        assert_eq!(read.share.to_string(), "3/5");
     }
 }

@@ -3,17 +3,22 @@
 use super::{Answer, Setting};
 use crate::args::LoadFindArgs;
 use crate::clock;
+use crate::session;
 use crate::settings::Settings;
 use anyhow::{Context, Result, ensure};
 use load::find::{FindOptions, Range, capacity_json, capacity_text, find, window_text};
 use load::{Clock, Pace};
 use model::{Goal, GoalMetric};
-use net::HttpVersion;
 use std::time::{Duration, Instant};
 
 pub(super) async fn run(setting: &Setting, args: &LoadFindArgs) -> Result<Answer> {
     let file = args.file.as_ref().unwrap_or(&setting.common.config);
     let settings = Settings::load(file, &setting.environment, &args.load)?;
+    ensure!(
+        settings.load.workloads.is_empty(),
+        "{}: [[load.scenario]]: load find looks for one rate, name a file with load.rate",
+        file.display()
+    );
     let goals = goals(&args.goals, &settings)?;
     let options = FindOptions {
         goals,
@@ -27,10 +32,7 @@ pub(super) async fn run(setting: &Setting, args: &LoadFindArgs) -> Result<Answer
         spacing: settings.load.arrivals,
     };
     check(&options)?;
-    let url = &settings.scenario.base_url;
-    net::get(url, &[], Duration::from_secs(5)).await.with_context(|| {
-        format!("the service at {} does not answer; is it running?", net::display_url(url))
-    })?;
+    session::check_target(&settings).await?;
     let told = |window: &load::find::Window| setting.output.say(&window_text(window));
     let base = base(&settings, &options);
     let capacity = Box::pin(find(&settings.scenario, &base, &options, &setting.shutdown, told)).await?;
@@ -52,7 +54,7 @@ fn base(settings: &Settings, options: &FindOptions) -> load::Options {
     let pace = Pace::constant(options.range.start, load.arrivals);
     let mut base = load::Options::new(pace, options.window, load.seed, now);
     base.timeout = load.timeout;
-    base.version = if load.http2 { HttpVersion::Http2 } else { HttpVersion::Auto };
+    session::connect_as_set(&mut base, load);
     base
 }
 

@@ -1,6 +1,6 @@
 //! `trimtab load merge`: the results of generators that shared a load, as one.
 
-use super::load::{answer, show};
+use super::load::show;
 use super::{Answer, Setting};
 use crate::args::LoadMergeArgs;
 use anyhow::{Context, Result};
@@ -15,6 +15,5 @@ pub(super) fn run(setting: &Setting, args: &LoadMergeArgs) -> Result<Answer> {
         parts.push(part.with_context(|| format!("{shown} is no result of `trimtab load run --save`"))?);
     }
     let result = load::merge(&parts, Instant::now())?;
-    show(setting, &result, &args.output)?;
-    Ok(answer(&result, args.output.strict))
+    show(setting, &result, &[], &args.output)
 }

@@ -1,10 +1,11 @@
 //! `trimtab load run test.js`: a k6 script, with k6's flags, summary and exit codes.
 
-use super::{Answer, Setting};
+use super::{Answer, Setting, load_outputs};
 use crate::args::LoadRunArgs;
 use crate::{clock, output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use load::out::Outputs;
 use script::{Failed, Level, Overrides, Progress, Report, RunSettings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,9 +46,6 @@ pub struct ScriptFlags {
     /// A folder more from which scripts may read files; may be repeated
     #[arg(long, value_name = "FOLDER")]
     pub open_below: Vec<PathBuf>,
-    /// Write the thresholds as JUnit test cases
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
 }
 
 /// Whether a file is a script and no scenario.
@@ -60,9 +58,12 @@ pub(super) async fn run(setting: &Setting, args: &LoadRunArgs) -> Result<Answer>
     let settings = settings(setting, args)?;
     let (told, telling) = watch::channel(Progress::default());
     let live = tokio::spawn(show(setting.output, telling));
-    let settings = RunSettings { progress: Some(told), ..settings };
+    let outputs = load_outputs::open(setting, args)?;
+    let feed = outputs.as_ref().map(Outputs::feed);
+    let settings = RunSettings { progress: Some(told), feed, ..settings };
     let done = script::run(settings, &setting.shutdown).await;
     live.abort();
+    load_outputs::finish(setting, outputs).await;
     match done {
         Ok(report) => finish(setting, args, &report),
         Err(Failed { exit_code, error }) => {
@@ -91,10 +92,12 @@ fn settings(setting: &Setting, args: &LoadRunArgs) -> Result<RunSettings> {
         no_setup: flags.no_setup,
         no_teardown: flags.no_teardown,
         no_thresholds: flags.no_thresholds,
+        share: args.segment.as_ref().map(|text| text.parse().context("--segment")).transpose()?,
     };
     settings.open_below = readable(&here, &file, &flags.open_below)?;
     settings.seed = args.load.seed.unwrap_or_else(clock::now_ns);
     settings.traceparent = !flags.no_traceparent;
+    settings.connection = connection(args)?;
     settings.unix_start = Duration::from_nanos(clock::now_ns());
     let output = setting.output;
     settings.listener = Arc::new(move |level, text| match level {
@@ -105,7 +108,25 @@ fn settings(setting: &Setting, args: &LoadRunArgs) -> Result<RunSettings> {
     Ok(settings)
 }
 
-fn pairs(flag: &str, texts: &[String]) -> Result<Vec<(String, String)>> {
+/// What is typed about connections; what only scenarios have is refused.
+fn connection(args: &LoadRunArgs) -> Result<load::http::Overrides> {
+    let connection = args.load.connection.check()?;
+    for (flag, given, instead) in [
+        ("--max-in-flight", connection.max_in_flight.is_some(), "a script says vus or maxVUs"),
+        ("--compression", connection.accept_encoding.is_some(), "a script sets its Accept-Encoding header"),
+        ("--output", args.output_dir.is_some(), "a recording needs a scenario file; --out writes samples"),
+        ("--save", args.output.save.is_some(), "a saved result needs a scenario file"),
+        ("--users", args.users.is_some(), "a script has --vus"),
+        ("--rate", args.load.rate.is_some(), "a script says its rate in options.scenarios"),
+    ] {
+        if given {
+            bail!("{flag}: not for scripts: {instead}");
+        }
+    }
+    Ok(connection.overrides)
+}
+
+pub(super) fn pairs(flag: &str, texts: &[String]) -> Result<Vec<(String, String)>> {
     let pair = |text: &String| {
         let (name, value) =
             text.split_once('=').with_context(|| format!("{flag} {text}: expected NAME=VALUE"))?;
@@ -154,7 +175,7 @@ fn finish(setting: &Setting, args: &LoadRunArgs, report: &Report) -> Result<Answ
     if let Some(path) = &args.output.summary_export {
         write(path, &serde_json::to_string_pretty(&report.export())?)?;
     }
-    if let Some(path) = &args.script.junit {
+    if let Some(path) = &args.output.junit {
         write(path, &report.junit())?;
     }
     let mut shown = false;

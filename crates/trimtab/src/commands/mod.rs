@@ -9,6 +9,8 @@ mod load;
 mod load_find;
 mod load_from;
 mod load_merge;
+mod load_outputs;
+mod load_record;
 pub(crate) mod load_script;
 mod localize;
 mod localize_from;

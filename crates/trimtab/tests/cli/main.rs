@@ -6,6 +6,7 @@
 mod endings;
 mod inputs;
 mod levels;
+mod loading;
 mod looping;
 mod measuring;
 mod service;
