@@ -216,6 +216,12 @@ impl Session {
 
     /// Runs the load with its progress shown.
     pub async fn run_load(&self, mut options: load::Options, what: &str) -> Result<LoadResult> {
+        let ends = options.workloads.iter().map(|w| w.plan.start + w.plan.executor.duration());
+        if ends.max().is_some_and(|end| end != options.duration) {
+            anyhow::bail!(
+                "[[load.scenario]] has its own times, which {what} cannot change: use a file with load.rate"
+            );
+        }
         let (sender, receiver) = watch::channel(Progress::default());
         options.progress = Some(sender);
         let shown = tokio::spawn(show_progress(self.output, receiver, what.to_owned(), options.duration));
