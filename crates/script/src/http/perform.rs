@@ -99,9 +99,15 @@ async fn attempt(user: &User, call: &Call) -> (Response, Option<u32>) {
         let hosts = &setup.network.hosts;
         let given =
             hosts.get(&format!("{}:{}", target.host(), target.port())).or_else(|| hosts.get(target.host()));
-        let given = given.map(std::net::SocketAddr::ip);
-        if let Some((code, why)) = setup.http.barred.refuse(&call.origin, given).await {
-            return (unsent(&why), Some(code));
+        // A name may have been given several addresses: all must be allowed.
+        let given: Vec<Option<std::net::IpAddr>> = match given {
+            Some(all) => all.iter().map(|address| Some(address.ip())).collect(),
+            None => vec![None],
+        };
+        for address in given {
+            if let Some((code, why)) = setup.http.barred.refuse(&call.origin, address).await {
+                return (unsent(&why), Some(code));
+            }
         }
     }
     if let Some(turn) = user.test.next_request(Instant::now()) {
