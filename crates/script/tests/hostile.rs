@@ -265,7 +265,7 @@ fn any_options_are_taken_or_refused_by_name() {
         ("{ batch: 'x' }", "options.batch"),
         ("{ rps: -1 }", "options.rps"),
         ("{ blacklistIPs: ['::/200'] }", "options.blacklistIPs"),
-        ("{ executionSegment: '0:1/4' }", "options.executionSegment"),
+        ("{ executionSegment: '1/6:1/2' }", "options.executionSegment"),
         ("{ vus: NaN, duration: null, tags: undefined, a: Symbol(), b: () => 1 }", ""),
         ("{ userAgent: 'x\\r\\ny: z' }", "options.userAgent"),
     ] {

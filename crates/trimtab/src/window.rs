@@ -149,6 +149,7 @@ mod tests {
             sent_bytes: 0,
             trace_id: 0,
             slowest: n == 3,
+            phases: model::RequestPhases::default(),
         };
         let kept = thinned((0..101).map(request).collect(), 10);
         assert_eq!(kept.len(), 11);

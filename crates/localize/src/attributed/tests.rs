@@ -43,6 +43,7 @@ fn request(operation: u32, n: u64, ms: u64) -> RequestSample {
         sent_bytes: 0,
         trace_id: u128::from(n + 1) << 64 | u128::from(operation + 1),
         slowest: false,
+        phases: model::RequestPhases::default(),
     }
 }
 
