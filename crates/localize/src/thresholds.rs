@@ -171,6 +171,9 @@ pub struct Thresholds {
     pub blocked_events: f64,
     /// ... and fewer than this share of them were seen.
     pub blocked_share: f64,
+    /// The median call's longest such stretch lasts at least this share of the call: what computes does it at a
+    /// stretch, while stalls of a busy machine spread over all of it.
+    pub blocked_duration_share: f64,
     /// Event loop: its own delay at p99, milliseconds.
     pub loop_delay_ms: f64,
     /// Queue before a service: p95 of the wait, milliseconds ...
@@ -300,6 +303,7 @@ impl Default for Thresholds {
             blocked_ms: 10.0,
             blocked_events: 30.0,
             blocked_share: 0.1,
+            blocked_duration_share: 0.1,
             loop_delay_ms: 50.0,
             queue_wait_ms: 10.0,
             queue_wait_share: 0.10,

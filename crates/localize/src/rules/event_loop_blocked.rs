@@ -3,7 +3,7 @@
 use super::{Candidate, Fix, LoadEffect, Rule, Signal, heaviest_endpoint};
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::shape::{EndpointId, NO_SHAPE, ShapeId};
+use crate::shape::{EndpointId, NO_SHAPE, ShapeId, quantile};
 use crate::simulate::{Cost, Transform};
 use crate::tree::{NodeId, TreeId};
 use hashbrown::HashMap;
@@ -15,8 +15,8 @@ pub(super) const RULE: Rule = Rule {
     name: "event_loop_blocked",
     needs: &[Signal::Traces],
     why: "On one thread (an event loop, an interpreter's lock) each millisecond of computing is a millisecond that all other requests in the process wait.",
-    how: "During stretches of 10 ms or more in which a request's own code runs with nothing called, no span of another request in the same process begins or ends, where 30 or more would have by the rate outside of such stretches: fewer than a tenth of them. Told on the endpoint that loses most. Or the runtime itself tells that its event loop is 50 ms late or more at p99.",
-    predicts: "The stretches run elsewhere: other requests' own time no longer holds them. The request that computes stays as long.",
+    how: "During stretches of 10 ms or more in which a request's own code runs with nothing called, no span of another request in the same process begins or ends, where 30 or more would have by the rate outside of such stretches: fewer than a tenth of them; and the median call has such a stretch. Told on the endpoint that loses the largest share of its time. Or the runtime itself tells that its event loop is 50 ms late or more at p99.",
+    predicts: "The stretches run elsewhere: other requests no longer wait for them, be it in their own code, at the end of a call to elsewhere, or before they are taken up (where Trimtab's load tells that). The request that computes stays as long.",
     run,
 };
 
@@ -53,13 +53,20 @@ struct Counted {
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     let mut by_shape: BTreeMap<ShapeId, Counted> = BTreeMap::new();
+    let typical = typical(facts);
     let processes = processes(facts);
     for (resource, process) in &processes {
         count(*resource, process, &mut by_shape);
     }
     let t = facts.thresholds;
-    let blocks = |c: &Counted| c.expected >= t.blocked_events && c.seen < t.blocked_share * c.expected;
-    let blocking = by_shape.into_iter().filter(|(_, counted)| blocks(counted));
+    let blocks = |(id, c): &(ShapeId, Counted)| {
+        c.expected >= t.blocked_events
+            && c.seen < t.blocked_share * c.expected
+            && typical.get(id).is_some_and(|ns| {
+                *ns >= (t.blocked_ms * 1e6).max(t.blocked_duration_share * facts.shape(*id).duration_p50_ns)
+            })
+    };
+    let blocking = by_shape.into_iter().filter(blocks);
     let mut out: Vec<Candidate> =
         blocking.filter_map(|(shape, counted)| candidate(facts, shape, &counted)).collect();
     // What the runtime tells of itself, where the traces do not show whose code it is.
@@ -129,6 +136,8 @@ fn processes(facts: &Facts<'_>) -> BTreeMap<ResourceId, Process> {
     out.retain(|_, process| !process.stretches.is_empty());
     for process in out.values_mut() {
         process.events.sort_unstable();
+        let Process { events, stretches } = process;
+        stretches.retain(|stretch| within(events, stretch).all(|(_, tree)| *tree != stretch.tree));
         process.stretches.sort_unstable_by_key(|s| (s.from, s.until, s.tree));
         // What begins within another one's stretch may be what waits for it.
         let mut until = i64::MIN;
@@ -139,6 +148,14 @@ fn processes(facts: &Facts<'_>) -> BTreeMap<ResourceId, Process> {
         });
     }
     out
+}
+
+/// Begins and ends of spans within a stretch; a request's own show that it did not compute all the time, wherever
+/// its spans hang.
+fn within<'a>(events: &'a [(i64, TreeId)], stretch: &Stretch) -> impl Iterator<Item = &'a (i64, TreeId)> {
+    let from = events.partition_point(|event| event.0 < stretch.from);
+    let to = events.partition_point(|event| event.0 <= stretch.until);
+    events[from..to].iter()
 }
 
 /// Times within a node that no child covers.
@@ -156,77 +173,161 @@ fn own_stretches(facts: &Facts<'_>, node: NodeId, mut visit: impl FnMut(i64, i64
     }
 }
 
+/// By shape of a service's own steps: of each call the longest stretch, of those the median, nanoseconds. Stalls of the
+/// whole machine lengthen some calls; what computes is long in most.
+fn typical(facts: &Facts<'_>) -> HashMap<ShapeId, f64> {
+    let mut longest: HashMap<ShapeId, Vec<f64>> = HashMap::new();
+    let mut calls = 0;
+    for node in facts.forest.trees.iter().flat_map(|tree| tree.root..tree.end) {
+        let shape = facts.shapes.of_node[node as usize];
+        if shape == NO_SHAPE || !matches!(facts.node(node).class, Class::Server | Class::Internal) {
+            continue;
+        }
+        calls += 1;
+        if calls > MAX_EVENTS {
+            break;
+        }
+        let mut most = 0;
+        own_stretches(facts, node, |from, until| most = most.max(until - from));
+        longest.entry(shape).or_default().push(most as f64);
+    }
+    let median = |(shape, mut all): (ShapeId, Vec<f64>)| {
+        all.sort_unstable_by(f64::total_cmp);
+        (shape, quantile(&all, 0.5))
+    };
+    longest.into_iter().map(median).collect()
+}
+
 /// Events of other requests within each stretch, and as many as the rate outside of all stretches would bring.
 fn count(resource: ResourceId, process: &Process, by_shape: &mut BTreeMap<ShapeId, Counted>) {
     let (Some(first), Some(last)) = (process.events.first(), process.events.last()) else { return };
     let covered: i64 = process.stretches.iter().map(|s| s.until - s.from).sum();
     let outside = (last.0 - first.0 - covered).max(1) as f64;
-    let within = |stretch: &Stretch| {
-        let from = process.events.partition_point(|e| e.0 < stretch.from);
-        let to = process.events.partition_point(|e| e.0 <= stretch.until);
-        process.events[from..to].iter().filter(|e| e.1 != stretch.tree).count() as f64
-    };
     let rate = process.events.len() as f64 / outside;
     for stretch in &process.stretches {
         let counted = by_shape.entry(stretch.shape).or_default();
-        counted.seen += within(stretch);
+        counted.seen += within(&process.events, stretch).count() as f64;
         counted.expected += rate * (stretch.until - stretch.from) as f64;
         counted.stretches.push((resource, *stretch));
     }
 }
 
-/// What the requests of one endpoint lose: by node, nanoseconds.
+/// What the requests of one endpoint lose, nanoseconds.
 #[derive(Default)]
 struct Lost {
     by_node: HashMap<NodeId, f64>,
+    /// Before the root span: the process took them up late.
+    by_arrival: HashMap<TreeId, f64>,
     trees: Vec<TreeId>,
     total_ns: f64,
 }
 
+/// The stretches of one process that block others, by start.
+#[derive(Default)]
+struct Blocked {
+    stretches: Vec<Stretch>,
+    longest_ns: i64,
+}
+
+impl Blocked {
+    /// Of the time from `from` until `until`, what requests other than `tree` block.
+    fn within(&self, from: i64, until: i64, tree: TreeId) -> i64 {
+        let first = self.stretches.partition_point(|s| s.from < from - self.longest_ns);
+        let here = self.stretches[first..].iter().take_while(|s| s.from < until).filter(|s| s.tree != tree);
+        here.map(|s| (s.until.min(until) - s.from.max(from)).max(0)).sum()
+    }
+}
+
 /// What other requests lose, by their endpoint.
 fn victims(facts: &Facts<'_>, counted: &Counted) -> BTreeMap<EndpointId, Lost> {
-    let mut blocked: HashMap<ResourceId, Vec<Stretch>> = HashMap::new();
+    let mut blocked: HashMap<ResourceId, Blocked> = HashMap::new();
     for (resource, stretch) in &counted.stretches {
-        blocked.entry(*resource).or_default().push(*stretch);
+        let of = blocked.entry(*resource).or_default();
+        of.stretches.push(*stretch);
+        of.longest_ns = of.longest_ns.max(stretch.until - stretch.from);
     }
-    for all in blocked.values_mut() {
-        all.sort_unstable_by_key(|s| s.from);
+    for of in blocked.values_mut() {
+        of.stretches.sort_unstable_by_key(|s| s.from);
     }
-    let longest = counted.stretches.iter().map(|(_, s)| s.until - s.from).max().unwrap_or(0);
     let mut out: BTreeMap<EndpointId, Lost> = BTreeMap::new();
     for (id, tree) in (0..).zip(&facts.forest.trees) {
         let Some(endpoint) = facts.shapes.of_tree[id as usize] else { continue };
         let start = facts.began_ns(id);
         for node in tree.root..tree.end {
             let this = facts.node(node);
-            let Some(all) = blocked.get(&facts.recording.spans.resources[this.row as usize]) else {
-                continue;
-            };
-            if !matches!(this.class, Class::Server | Class::Internal) {
-                continue;
+            let resource = facts.recording.spans.resources[this.row as usize];
+            let Some(process) = blocked.get(&resource) else { continue };
+            if node == tree.root {
+                let late = before_the_root(facts, endpoint, id, process);
+                out.entry(endpoint).or_default().add_arrival(id, late);
             }
             let mut lost = 0;
-            own_stretches(facts, node, |from, until| {
-                let (from, until) = (start + from, start + until);
-                let first = all.partition_point(|s| s.from < from - longest);
-                let here = all[first..].iter().take_while(|s| s.from < until).filter(|s| s.tree != id);
-                lost += here.map(|s| (s.until.min(until) - s.from.max(from)).max(0)).sum::<i64>();
-            });
-            if lost > 0 {
-                let of = out.entry(endpoint).or_default();
-                of.by_node.insert(node, lost as f64);
-                of.total_ns += lost as f64;
-                of.trees.push(id);
-            }
+            own_stretches(facts, node, |from, until| lost += process.within(start + from, start + until, id));
+            let lost = (lost as f64).min(most_lost(facts, node));
+            out.entry(endpoint).or_default().add(id, node, lost);
         }
     }
+    out.retain(|_, lost| lost.total_ns > 0.0);
     out
+}
+
+impl Lost {
+    fn add(&mut self, tree: TreeId, node: NodeId, ns: f64) {
+        if ns > 0.0 {
+            self.by_node.insert(node, ns);
+            self.total_ns += ns;
+            self.trees.push(tree);
+        }
+    }
+
+    fn add_arrival(&mut self, tree: TreeId, ns: f64) {
+        if ns > 0.0 {
+            self.by_arrival.insert(tree, ns);
+            self.total_ns += ns;
+            self.trees.push(tree);
+        }
+    }
+}
+
+/// Of a node's own time, at most so much was lost: a call to elsewhere may have gone on meanwhile, and only its end is
+/// seen late; as long as the quickest, it takes in any case.
+fn most_lost(facts: &Facts<'_>, node: NodeId) -> f64 {
+    let this = facts.node(node);
+    let id = facts.shapes.of_node[node as usize];
+    if matches!(this.class, Class::Server | Class::Internal) {
+        return f64::INFINITY;
+    }
+    if id == NO_SHAPE {
+        return 0.0;
+    }
+    (this.end_ns - this.start_ns) as f64 - facts.shape(id).duration_p5_ns
+}
+
+/// Of the time that a request's caller waited before its root span, beyond what is usual for the endpoint, what was
+/// blocked: it came while nobody could take it up.
+fn before_the_root(facts: &Facts<'_>, endpoint: EndpointId, tree: TreeId, process: &Blocked) -> f64 {
+    let usual = facts.load.endpoints.get(endpoint as usize).map_or(0.0, |joined| joined.overhead_ns);
+    let unusual = facts.load.overhead_ns(endpoint, tree) - usual;
+    if !(unusual > 0.0 && unusual.is_finite()) {
+        return 0.0;
+    }
+    let begin = facts.began_ns(tree) + facts.node(facts.forest.trees[tree as usize].root).start_ns;
+    #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of one request")]
+    let came = begin.saturating_sub(unusual as i64);
+    process.within(came, begin, tree) as f64
 }
 
 fn candidate(facts: &Facts<'_>, id: ShapeId, counted: &Counted) -> Option<Candidate> {
     let lost = victims(facts, counted);
-    let (endpoint, mut worst) =
-        lost.into_iter().max_by(|a, b| a.1.total_ns.total_cmp(&b.1.total_ns).then(b.0.cmp(&a.0)))?;
+    // Of its time, which endpoint loses most; one whose few requests met it by chance comes last.
+    let share = |(endpoint, lost): &(EndpointId, Lost)| {
+        let rare = (lost.trees.len() as u64) < facts.thresholds.min_traces;
+        (!rare, lost.total_ns / (facts.shapes.endpoint(*endpoint).root_ns as f64).max(1.0))
+    };
+    let (endpoint, mut worst) = lost.into_iter().max_by(|a, b| {
+        let (one, other) = (share(a), share(b));
+        one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)).then(b.0.cmp(&a.0))
+    })?;
     worst.trees.dedup();
     let shape = facts.shape(id);
     let stretches = counted.stretches.len().max(1) as f64;
@@ -254,7 +355,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, counted: &Counted) -> Option<Candid
             worst.total_ns / 1e6 / worst.trees.len().max(1) as f64
         ),
     ];
-    candidate.fix = Some(fix(facts, worst.by_node));
+    candidate.fix = Some(fix(facts, worst.by_node, worst.by_arrival));
     candidate.trees = worst.trees;
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,
@@ -268,12 +369,12 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, counted: &Counted) -> Option<Candid
     Some(candidate)
 }
 
-fn fix(facts: &Facts<'_>, lost: HashMap<NodeId, f64>) -> Fix {
+fn fix(facts: &Facts<'_>, lost: HashMap<NodeId, f64>, late: HashMap<TreeId, f64>) -> Fix {
     let mut shapes: Vec<ShapeId> = lost.keys().map(|n| facts.shapes.of_node[*n as usize]).collect();
     shapes.sort_unstable();
     shapes.dedup();
     shapes.retain(|s| *s != NO_SHAPE);
-    let lost = Arc::new(lost);
+    let (lost, late) = (Arc::new(lost), Arc::new(late));
     let to = |times: f64| {
         let one = |of: &ShapeId| {
             let lost = Arc::clone(&lost);
@@ -282,7 +383,8 @@ fn fix(facts: &Facts<'_>, lost: HashMap<NodeId, f64>) -> Fix {
             };
             Transform::Own { of: *of, to: Cost::Each(Arc::new(less)) }
         };
-        shapes.iter().map(one).collect::<Vec<_>>()
+        let sooner = Transform::Arrival { sooner_ns: Arc::clone(&late), times };
+        shapes.iter().map(one).chain([sooner]).collect::<Vec<_>>()
     };
     Fix {
         point: to(1.0),
@@ -327,6 +429,30 @@ mod tests {
             &expect![[r#"
                 event_loop_blocked GET /ping | 289 ms of computing in GET /report stop everybody else in the process | p95 207.0 -> 20.0 (20.0..112.2) B
             "#]],
+        );
+    }
+
+    /// The answer of the database has come long since, but nobody can take it: only the call's end is late.
+    #[test]
+    fn calls_that_end_late_are_waits_for_the_loop_too() {
+        let ping = |late: i64| {
+            let (end, next) = (99 + late, 100 + late);
+            format!(
+                "api server \"GET /ping\" 0..{}\n  api db \"SELECT 1\" 92..{end}\n  api db \"SELECT 2\" {next}..{}\n\n",
+                next + 10,
+                next + 7
+            )
+        };
+        let usual = format!("repeat 3\n{}", ping(0));
+        let drawing = format!(
+            "{}api server \"GET /report\" 0..290\n\nrepeat 3\napi internal \"pause\" 0..1\n\n{usual}",
+            ping(292)
+        )
+        .repeat(15);
+        check_rule(
+            "event_loop_blocked",
+            &drawn(&drawing),
+            &expect![""],
         );
     }
 
