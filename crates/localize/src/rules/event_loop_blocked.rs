@@ -449,11 +449,7 @@ mod tests {
             ping(292)
         )
         .repeat(15);
-        check_rule(
-            "event_loop_blocked",
-            &drawn(&drawing),
-            &expect![""],
-        );
+        check_rule("event_loop_blocked", &drawn(&drawing), &expect![""]);
     }
 
     #[test]
