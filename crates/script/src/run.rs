@@ -6,6 +6,7 @@ use crate::log::{Level, Log};
 use crate::metrics::{NoTags, Teller};
 use crate::options::{Options, Overrides};
 use crate::report::{self, EndpointRow, Report, exit};
+use crate::runner::Outcome;
 use crate::summary;
 use crate::test::{HttpDefaults, Setup, Test};
 use crate::user::{Phase, User};
@@ -345,9 +346,13 @@ impl Prepared {
             _ => "",
         };
         self.host.user.group.replace(name.to_owned());
+        let ends = Instant::now() + limit;
+        self.host.user.ends.set(Some(ends));
         match tokio::time::timeout(limit, self.host.turn()).await {
             Err(_) => Err(None),
             Ok(None) => Err(Some("the script ended".to_owned())),
+            // It was interrupted in its computing.
+            Ok(Some(Outcome { failure: Some(_), .. })) if Instant::now() >= ends => Err(None),
             Ok(Some(outcome)) => match outcome.failure {
                 Some(raised) => Err(Some(explain(&raised))),
                 None => Ok(outcome.returned),

@@ -59,6 +59,8 @@ pub(crate) struct User {
     /// In open models: when the iteration was due, until its first response.
     pub(crate) due: Cell<Option<Instant>>,
     pub(crate) stopping: Cell<bool>,
+    /// When its turn is over in any case.
+    pub(crate) ends: Cell<Option<Instant>>,
     realm: RefCell<Weak<Realm>>,
     doorway: Cell<Option<Doorway>>,
 }
@@ -81,6 +83,7 @@ impl User {
             tags: RefCell::default(),
             due: Cell::new(None),
             stopping: Cell::new(false),
+            ends: Cell::new(None),
             realm: RefCell::default(),
             doorway: Cell::new(None),
         })

@@ -44,14 +44,18 @@ impl VirtualUsers {
 
     fn engine(&self) -> Result<Rc<Engine>> {
         let shared = if self.sources.uses_promises() { 1 } else { USERS_PER_ENGINE };
+        // One user that takes it all fails alone, as the others need little more than they have.
+        let bytes = |users: u32| {
+            let others = (users as usize - 1) * SMALL_USER_BYTES;
+            self.test.setup.user_memory_bytes.saturating_add(others)
+        };
         let mut open = self.open.borrow_mut();
         if let Some((engine, users)) = open.as_mut().filter(|(_, users)| *users < shared) {
             *users += 1;
+            engine.allow(bytes(*users));
             return Ok(Rc::clone(engine));
         }
-        // One user that takes it all fails alone, as the others need little more than they have.
-        let bytes = self.test.setup.user_memory_bytes.saturating_add(shared as usize * SMALL_USER_BYTES);
-        let engine = Engine::new(Rc::clone(&self.sources), bytes)?;
+        let engine = Engine::new(Rc::clone(&self.sources), bytes(1))?;
         *open = Some((Rc::clone(&engine), 1));
         Ok(engine)
     }

@@ -115,6 +115,28 @@ fn endless_setup_is_ended() {
 }
 
 #[test]
+fn computing_setup_and_teardown_end_at_their_limits() {
+    let script = "export const options = { setupTimeout: '50ms' };
+        export function setup() { for (;;) {} } export default function () {}";
+    refused(script, 100, &["setupTimeout"]);
+    let script = "export const options = { teardownTimeout: '50ms' };
+        export function teardown() { for (;;) {} } export default function () {}";
+    let folder = tempfile::tempdir().unwrap();
+    let (result, lines) = run_in(folder.path(), "", script);
+    assert_eq!(result.unwrap().exit_code, 101, "{lines:?}");
+}
+
+#[test]
+fn users_that_share_a_runtime_have_little_more_than_one() {
+    let hold = "const a = []; for (let i = 0; i < 10; i++) a.push(new ArrayBuffer(1e7));";
+    goes_on(&two_users(hold), "the bound of one virtual user");
+    let folder = tempfile::tempdir().unwrap();
+    let fits = format!("export default function () {{ {} }}", hold.replace("10;", "3;"));
+    let (result, lines) = run_in(folder.path(), "", &fits);
+    assert_eq!(result.unwrap().exceptions, 0, "{lines:?}");
+}
+
+#[test]
 fn slow_setup_has_a_limit() {
     let script = "import { sleep } from 'k6'; export const options = { setupTimeout: '50ms' };
         export function setup() { sleep(10); } export default function () {}";

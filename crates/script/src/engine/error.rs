@@ -79,7 +79,10 @@ fn innermost(stack: &str) -> Option<String> {
             Some((_, place)) => place.trim_end_matches(')'),
             None => line,
         };
-        let named = place.contains(':') && !place.starts_with("k6") && !place.starts_with("trimtab:");
+        let named = place.contains(':')
+            && !place.starts_with('<')
+            && !place.starts_with("k6")
+            && !place.starts_with("trimtab:");
         (named && place != "native").then(|| place.to_owned())
     })
 }

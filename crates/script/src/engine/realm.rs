@@ -71,6 +71,11 @@ impl Engine {
         }))
     }
 
+    /// What its users may hold together from now on.
+    pub(crate) fn allow(&self, memory_bytes: usize) {
+        self.runtime.set_memory_limit(memory_bytes);
+    }
+
     /// Makes the anchor's frame the innermost one.
     pub(super) fn anchor(&self) {
         if let Some(anchor) = self.anchor.borrow_mut().as_mut() {
@@ -175,7 +180,8 @@ impl Realm {
 
     pub(super) fn enter(&self, user: &User, floor: usize) {
         set_stack_floor(self.engine.raw.get(), floor);
-        self.engine.deadline.set(Some(Instant::now() + user.test.setup.slice_limit));
+        let slice = Instant::now() + user.test.setup.slice_limit;
+        self.engine.deadline.set(Some(user.ends.get().map_or(slice, |ends| ends.min(slice))));
     }
 
     pub(super) fn leave(&self) {
