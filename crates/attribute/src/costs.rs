@@ -46,6 +46,7 @@ pub fn costs(mix: &Mix, windows: &[Vec<Statement>], counters: &[Counter]) -> Cos
         varied: false,
         condition: regression.condition().min(NO_CONDITION),
         round_trip_ms: None,
+        cache_round_trip_ms: None,
         statements: told,
         resources,
         gaps,

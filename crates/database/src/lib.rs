@@ -1,12 +1,11 @@
 //! The Postgres instrument: statement figures around a run, plans with what-if indexes, and schema changes that can
-//! be undone. What only looks is read-only; it judges nothing.
+//! be undone; and beside it the counters and the state of a Redis server. What only looks is read-only; it judges nothing.
 
 mod activity;
 mod address;
 mod candidates;
 mod catalog;
 mod change;
-mod commandstats;
 mod connect;
 mod estimate;
 mod explain;
@@ -16,6 +15,7 @@ mod index;
 mod jointly;
 mod plans;
 mod production;
+mod redis;
 mod repair;
 mod snapshot;
 mod tls;
@@ -24,8 +24,8 @@ mod values;
 mod what_if;
 
 pub use change::Progress;
-pub use commandstats::{CommandCount, commandstats};
 pub use connect::{Database, redacted};
 pub use health::Observation;
 pub use plans::PlanOptions;
+pub use redis::{CacheLook, CommandCount, Health as CacheHealth, Redis};
 pub use snapshot::Snapshot;

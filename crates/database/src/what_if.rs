@@ -25,6 +25,8 @@ const MAX_BUILD_BLOCKS: f64 = 200_000.0;
 pub(crate) const MIN_GAIN: f64 = 0.2;
 /// A plan that costs less than this share of the other is faster, whatever a single noisy measurement says.
 const DECISIVE: f64 = 0.1;
+/// Rows that the planner expects, of those that were seen to come: beyond this it is wrong.
+const MISJUDGED: f64 = 10.0;
 /// A statement is executed so often with the same values; the least time has the least noise of the machine in it.
 const REPEATS: usize = 3;
 /// One that takes longer is executed once.
@@ -66,6 +68,16 @@ impl<'s> Case<'s> {
     fn figures(&self, index: &NewIndex) -> Option<&Trial> {
         let narrower = || self.trials.iter().filter(|(i, _)| i.begins(index)).map(|(_, t)| t);
         self.trials.get(index).or_else(|| narrower().min_by(|a, b| a.share_left().total_cmp(&b.share_left())))
+    }
+
+    /// The planner's cost with an index. Without statistics of an expression, or beyond a histogram's end, it expects far
+    /// more rows than were seen to come: then our own estimate, which knows them, is believed where it is lower.
+    fn believed(&self, index: &NewIndex, before: f64, after: f64) -> f64 {
+        let misjudged = self.observed.is_some_and(|o| self.explained.root.rows > MISJUDGED * o.rows.max(1.0));
+        let taken = after <= before * (1.0 - MIN_GAIN);
+        let own =
+            self.trials.get(index).filter(|t| misjudged && taken && t.method == WhatIfMethod::Estimated);
+        own.map_or(after, |own| own.cost_after.min(after))
     }
 
     /// Share of the statement's time that is left with an index; `None` where it does not serve it.
@@ -197,6 +209,7 @@ pub(crate) async fn hypothetical(
                 }
             };
             if let Some(after) = after {
+                let after = case.believed(index, before, after);
                 let trial = Trial::new(WhatIfMethod::Hypothetical, before, after, bytes);
                 case.trials.insert(index.clone(), trial);
             }

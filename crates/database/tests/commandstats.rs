@@ -1,6 +1,6 @@
 //! A real Redis server's own count of its commands.
 
-use database::commandstats;
+use database::CacheLook;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,11 +47,13 @@ async fn commands_are_counted_with_a_password_and_refused_without() {
     // +OK, two times $-1, +OK
     let mut answer = [0_u8; 20];
     stream.read_exact(&mut answer).await.unwrap();
-    let all = commandstats(&format!("redis://:hunter2@127.0.0.1:{port}/0")).await.unwrap();
+    let look = CacheLook::at(&format!("redis://:hunter2@127.0.0.1:{port}/0")).await.unwrap();
+    let all = &look.commands;
     assert_eq!((all["get"].calls, all["set"].calls, all.contains_key("info")), (2, 1, false));
-    let refused = format!("{:#}", commandstats(&format!("redis://127.0.0.1:{port}")).await.unwrap_err());
+    assert_eq!((look.hits, look.misses), (0, 2));
+    let refused = format!("{:#}", CacheLook::at(&format!("redis://127.0.0.1:{port}")).await.unwrap_err());
     assert!(refused.contains("NOAUTH"), "{refused}");
     let wrong =
-        format!("{:#}", commandstats(&format!("redis://:hunter3@127.0.0.1:{port}")).await.unwrap_err());
+        format!("{:#}", CacheLook::at(&format!("redis://:hunter3@127.0.0.1:{port}")).await.unwrap_err());
     assert!(!wrong.contains("hunter3"), "{wrong}");
 }

@@ -2,6 +2,8 @@
 //! that every rule reads it as it reads traces. Only for operations whose traces show nothing within the request; what
 //! was found on them is graded lower and says where it comes from. Where there are traces too, the two are compared.
 
+mod cache;
+
 use crate::Options;
 use crate::facts::Facts;
 use crate::load::Joined;
@@ -150,9 +152,11 @@ pub(crate) fn cpu_ms(facts: &Facts<'_>, endpoint: EndpointId) -> Option<f64> {
     cost.of(operation as usize).map(|rate| rate.value)
 }
 
-/// One statement as a request calls it.
+/// One statement, or a command of a cache, as a request calls it.
 struct Call<'a> {
-    cost: &'a StatementCost,
+    text: &'a str,
+    /// A command: `get`.
+    cache: bool,
     calls: f64,
     /// Of one call, there and back.
     ms: f64,
@@ -162,11 +166,10 @@ struct Call<'a> {
 fn calls_of(costs: &Costs, operation: u32) -> Vec<Call<'_>> {
     let called = |cost| call(costs, cost, operation as usize);
     let mut all: Vec<Call<'_>> = costs.statements.iter().filter_map(called).collect();
+    all.extend(cache::commands(costs, operation as usize));
     // What is called once comes first, that with most rows before the others: calls per row follow it.
     all.sort_by(|a, b| {
-        (a.calls.total_cmp(&b.calls))
-            .then_with(|| b.rows.total_cmp(&a.rows))
-            .then_with(|| a.cost.text.cmp(&b.cost.text))
+        (a.calls.total_cmp(&b.calls)).then_with(|| b.rows.total_cmp(&a.rows)).then_with(|| a.text.cmp(b.text))
     });
     all
 }
@@ -175,14 +178,20 @@ fn call<'c>(costs: &Costs, cost: &'c StatementCost, operation: usize) -> Option<
     let StatementCost { calls, ms, rows, .. } = cost;
     let told = calls.of(operation).filter(|rate| rate.low > 0.0 && rate.value >= MIN_CALLS)?;
     let each = |rate: Option<Rate>| rate.map_or(0.0, |rate| rate.value) / told.value;
-    let near = told.value.round();
-    let whole = near >= 1.0 && (told.value - near).abs() <= NEAR_WHOLE.max((told.high - told.low) / 2.0);
     Some(Call {
-        cost,
-        calls: if whole { near } else { told.value }.min(MAX_CALLS as f64),
+        text: &cost.text,
+        cache: false,
+        calls: whole_calls(told),
         ms: each(ms.of(operation)) + costs.round_trip_ms.unwrap_or(0.0),
         rows: each(rows.of(operation)),
     })
+}
+
+/// A whole number where the figure may be one.
+fn whole_calls(told: Rate) -> f64 {
+    let near = told.value.round();
+    let whole = near >= 1.0 && (told.value - near).abs() <= NEAR_WHOLE.max((told.high - told.low) / 2.0);
+    if whole { near } else { told.value }.min(MAX_CALLS as f64)
 }
 
 #[derive(Default)]
@@ -283,7 +292,14 @@ impl Pen {
     }
 
     fn statement(&mut self, call: &Call<'_>) -> Vec<Attribute> {
-        let text = call.cost.text.as_str();
+        let text = call.text;
+        if call.cache {
+            let name = text.to_ascii_uppercase();
+            return vec![
+                self.attribute("db.system.name", Value::Text("redis")),
+                self.attribute("db.query.text", Value::Text(&name)),
+            ];
+        }
         let mut attributes = vec![
             self.attribute("db.system.name", Value::Text("postgresql")),
             self.attribute("db.query.text", Value::Text(text)),
@@ -366,6 +382,14 @@ pub(crate) fn restate(facts: &Facts<'_>, findings: &mut [Finding]) {
                 ),
             );
             least = 1.0 - cost.calls.residual.clamp(0.0, 1.0);
+        } else if let Some((line, residual)) = finding
+            .place
+            .statement
+            .as_deref()
+            .and_then(|command| cache::evidence(costs, *operation as usize, command))
+        {
+            evidence.lines.insert(0, line);
+            least = 1.0 - residual.clamp(0.0, 1.0);
         }
         finding.confidence = round(finding.confidence * 0.9 * least);
         if let Some(prediction) = &mut finding.prediction {
@@ -373,7 +397,7 @@ pub(crate) fn restate(facts: &Facts<'_>, findings: &mut [Finding]) {
                 Grade::A => Grade::B,
                 Grade::B | Grade::C => Grade::C,
             };
-            let said = "what a request calls is told from the load's mix, and its statements are taken to run one after another";
+            let said = "what a request calls is told from the load's mix, and its calls are taken to run one after another";
             prediction.assumption = match prediction.assumption.as_str() {
                 "" => said.to_owned(),
                 other => format!("{other}; {said}"),

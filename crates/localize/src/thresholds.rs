@@ -88,7 +88,7 @@ pub struct Thresholds {
     pub slow_query_share: f64,
     /// Missing index: the what-if cost must fall at least so many times.
     pub index_cost_ratio: f64,
-    /// Missing index: share of the statement in all database time.
+    /// Missing index: share of the statement in all database time, or in the endpoint's critical path.
     pub index_time_share: f64,
     /// No indexed read is predicted to be faster than this, milliseconds.
     pub index_floor_ms: f64,

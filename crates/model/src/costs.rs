@@ -69,6 +69,15 @@ pub mod resources {
     pub const CPU_QUEUE: &str = "service_cpu_queue";
     /// Milliseconds within the cache.
     pub const CACHE: &str = "cache";
+    /// Look-ups in the cache that found a value, and those that did not.
+    pub const CACHE_HITS: &str = "cache_hits";
+    pub const CACHE_MISSES: &str = "cache_misses";
+    /// Times that the cache read from a client's socket: a pipeline of many commands is one.
+    pub const CACHE_READS: &str = "cache_reads";
+    /// Begins the name of calls of one command: `cache_calls_get`.
+    pub const CACHE_CALLS: &str = "cache_calls_";
+    /// Begins the name of milliseconds within one command: `cache_time_get`.
+    pub const CACHE_TIME: &str = "cache_time_";
     /// Bytes that the service's network interfaces received.
     pub const NETWORK: &str = "network_received";
 }
@@ -89,6 +98,9 @@ pub struct Costs {
     /// From the service's host to the database and back, with an empty statement: median, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_ms: Option<f64>,
+    /// To the cache and back, with `PING`: median, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_round_trip_ms: Option<f64>,
     /// Those with most time first.
     pub statements: Vec<StatementCost>,
     /// By name.

@@ -159,6 +159,9 @@ pub struct LoadOverrides {
     /// Seed of the load's chance
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// redis://user:password@host:port whose commands are counted by endpoint; also TRIMTAB_CACHE_URL, [cache] url
+    #[arg(long, value_name = "URL")]
+    pub cache: Option<String>,
     #[command(flatten)]
     pub connection: Box<ConnectionFlags>,
 }
@@ -322,10 +325,11 @@ pub struct LoopArgs {
   trimtab database postgres://reader@127.0.0.1/shop --over 60   what the next minute brings
   trimtab database --format json                                the database of trimtab.toml
   trimtab database postgres://reader@127.0.0.1/shop --report database.html
+  trimtab database redis://127.0.0.1:6379 --over 10             commands, hit ratio, large keys, slow log
 
 A role with pg_read_all_stats and SELECT on the tables is enough.")]
 pub struct DatabaseArgs {
-    /// postgres://user:password@host:port/database; without it TRIMTAB_DATABASE_URL or trimtab.toml
+    /// postgres://user:password@host:port/database, or redis://user:password@host:port; without it TRIMTAB_DATABASE_URL or trimtab.toml
     pub url: Option<String>,
     /// Count statements over the next seconds, not since the counters were reset
     #[arg(long, default_value = "0", value_name = "DURATION", value_parser = seconds)]

@@ -3,7 +3,7 @@
 
 use crate::clock;
 use attribute::{Counter, Mix, Timed};
-use database::{CommandCount, Database, Snapshot};
+use database::{CacheLook, Database, Snapshot};
 use load::{LoadResult, Segment};
 use model::{Costs, Gap, Recording, Statement, resources};
 use net::Shutdown;
@@ -46,7 +46,7 @@ struct Look {
     /// Why there is no snapshot.
     problem: Option<String>,
     usage: Option<Usage>,
-    commands: Option<BTreeMap<String, CommandCount>>,
+    cache: Option<CacheLook>,
     cache_problem: Option<String>,
     round_trip: Option<Duration>,
 }
@@ -111,8 +111,8 @@ async fn once(sources: &Sources<'_>, again: &mut Option<Database>) -> Look {
         look.round_trip = again.as_ref().unwrap_or(first).round_trip().await.ok();
     }
     if let Some(url) = sources.cache {
-        match database::commandstats(url).await {
-            Ok(commands) => look.commands = Some(commands),
+        match CacheLook::at(url).await {
+            Ok(seen) => look.cache = Some(seen),
             Err(error) => look.cache_problem = Some(format!("{error:#}")),
         }
     }
@@ -210,9 +210,10 @@ impl Looks {
         let mut costs = attribute::costs(&mix, &statements, &counters);
         costs.varied = true;
         costs.round_trip_ms = self.round_trip_ms();
+        costs.cache_round_trip_ms = self.cache_round_trip_ms();
         costs.gaps.extend(long_requests(result, costs.window_s));
         if let Some(problem) = self.all.iter().find_map(|l| l.cache_problem.clone()) {
-            let hint = "check [cache] url; the role needs the command INFO";
+            let hint = "check [cache] url; the role needs the commands INFO and PING";
             costs.gaps.push(Gap::new("cache", problem, hint));
         }
         Some(costs)
@@ -238,36 +239,54 @@ impl Looks {
         all
     }
 
-    /// Time within the cache, and calls of its busiest commands.
+    /// Time within the cache, its look-ups, and calls and time of its busiest commands.
     fn cache_counters(&self) -> Vec<Counter> {
-        let Some(last) = self.all.iter().rev().find_map(|l| l.commands.as_ref()) else { return Vec::new() };
-        let growth = |of: &dyn Fn(&BTreeMap<String, CommandCount>) -> f64| -> Vec<f64> {
-            let one = |pair: &[Look]| match (&pair[0].commands, &pair[1].commands) {
-                (Some(then), Some(now)) => of(now) - of(then),
-                _ => f64::NAN,
+        let Some(last) = self.all.iter().rev().find_map(|l| l.cache.as_ref()) else { return Vec::new() };
+        let counter = |name: String, unit: &str, of: &dyn Fn(&CacheLook) -> Option<f64>| {
+            let one = |pair: &[Look]| {
+                let (then, now) = (pair[0].cache.as_ref()?, pair[1].cache.as_ref()?);
+                // A server that started again, or counters that were reset, count from nothing.
+                Some(of(now)? - of(then)?).filter(|growth| *growth >= 0.0)
             };
-            self.all.windows(2).map(one).collect()
+            let growth = self.all.windows(2).map(|pair| one(pair).unwrap_or(f64::NAN)).collect();
+            Counter { name, unit: unit.to_owned(), growth }
         };
-        let total = |all: &BTreeMap<String, CommandCount>| {
-            all.values().map(|count| count.microseconds as f64 / 1e3).sum::<f64>()
+        let total = |look: &CacheLook| {
+            Some(look.commands.values().map(|count| count.microseconds as f64 / 1e3).sum::<f64>())
         };
-        let ms = Counter { name: resources::CACHE.to_owned(), unit: "ms".to_owned(), growth: growth(&total) };
-        let mut busiest: Vec<(&String, u64)> = last.iter().map(|(name, count)| (name, count.calls)).collect();
+        let mut all = vec![
+            counter(resources::CACHE.to_owned(), "ms", &total),
+            counter(resources::CACHE_HITS.to_owned(), "{call}", &|look| Some(look.hits as f64)),
+            counter(resources::CACHE_MISSES.to_owned(), "{call}", &|look| Some(look.misses as f64)),
+            counter(resources::CACHE_READS.to_owned(), "{call}", &|look| look.reads.map(|n| n as f64)),
+        ];
+        let mut busiest: Vec<(&String, u64)> =
+            last.commands.iter().map(|(name, count)| (name, count.calls)).collect();
         busiest.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        let calls = busiest.into_iter().take(MAX_COMMANDS).map(|(name, _)| Counter {
-            name: format!("{}_{name}", resources::CACHE),
-            unit: "{call}".to_owned(),
-            growth: growth(&|all| all.get(name).map_or(0.0, |count| count.calls as f64)),
-        });
-        std::iter::once(ms).chain(calls).collect()
+        for (name, _) in busiest.into_iter().take(MAX_COMMANDS) {
+            let count = |look: &CacheLook| look.commands.get(name).copied().unwrap_or_default();
+            let calls = |look: &CacheLook| Some(count(look).calls as f64);
+            let ms = |look: &CacheLook| Some(count(look).microseconds as f64 / 1e3);
+            all.push(counter(format!("{}{name}", resources::CACHE_CALLS), "{call}", &calls));
+            all.push(counter(format!("{}{name}", resources::CACHE_TIME), "ms", &ms));
+        }
+        all
+    }
+
+    /// There and back to the cache, the median of the looks.
+    fn cache_round_trip_ms(&self) -> Option<f64> {
+        let looks = self.all.iter().filter_map(|l| l.cache.as_ref());
+        median(looks.map(|look| look.round_trip.as_secs_f64() * 1e3).filter(|ms| *ms > 0.0).collect())
     }
 
     fn round_trip_ms(&self) -> Option<f64> {
-        let mut all: Vec<f64> =
-            self.all.iter().filter_map(|l| l.round_trip).map(|d| d.as_secs_f64() * 1e3).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
+        median(self.all.iter().filter_map(|l| l.round_trip).map(|d| d.as_secs_f64() * 1e3).collect())
     }
+}
+
+fn median(mut all: Vec<f64>) -> Option<f64> {
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied()
 }
 
 /// The requests with their begin and end, if all of them were kept.

@@ -147,6 +147,7 @@ pub struct VerifySettings {
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     pub database_url: Option<String>,
+    pub cache_url: Option<String>,
     pub service_url: Option<String>,
     /// Headers for the store that traces are fetched from, `name=value,name=value`.
     pub from_headers: Option<String>,
@@ -165,6 +166,7 @@ impl Environment {
     pub fn read() -> Self {
         Self {
             database_url: std::env::var("TRIMTAB_DATABASE_URL").ok(),
+            cache_url: std::env::var("TRIMTAB_CACHE_URL").ok(),
             service_url: std::env::var("TRIMTAB_SERVICE_URL").ok(),
             from_headers: std::env::var("TRIMTAB_FROM_HEADERS").ok(),
             variables: Variables(std::env::vars_os().filter_map(text).collect()),
@@ -244,7 +246,7 @@ impl Settings {
                 url: environment.database_url.clone().or(file.database.url),
                 may_build: file.database.may_build,
                 may_change: file.database.may_change,
-                cache_url: file.cache.url,
+                cache_url: flags.cache.clone().or(environment.cache_url.clone()).or(file.cache.url),
             },
             verify: VerifySettings {
                 tolerance: share(file.verify.tolerance, name, "verify.tolerance")?,

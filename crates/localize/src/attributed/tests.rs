@@ -193,3 +193,43 @@ fn what_cannot_be_told_is_not_drawn() {
     let found = localize(&recording, &Options::default()).findings;
     assert!(found.iter().all(|f| f.rule != "n_plus_one"), "{found:?}");
 }
+
+/// Twenty look-ups in a cache by a request for orders, in so many goes.
+fn with_cache(reads: Option<f64>) -> Recording {
+    let mut recording = recording();
+    let costs = recording.costs.as_mut().unwrap();
+    costs.statements.clear();
+    costs.cache_round_trip_ms = Some(2.0);
+    let mut add = |name: String, unit: &str, per_request: &[f64]| {
+        costs.resources.push(ResourceCost { name, unit: unit.to_owned(), cost: told(per_request) });
+    };
+    add(format!("{}get", resources::CACHE_CALLS), "{call}", &[20.1, 0.0]);
+    add(format!("{}get", resources::CACHE_TIME), "ms", &[0.2, 0.0]);
+    add(resources::CACHE_HITS.to_owned(), "{call}", &[15.0, 0.0]);
+    add(resources::CACHE_MISSES.to_owned(), "{call}", &[5.0, 0.0]);
+    if let Some(reads) = reads {
+        add(resources::CACHE_READS.to_owned(), "{call}", &[reads, 0.0]);
+    }
+    recording
+}
+
+#[test]
+fn look_ups_in_a_cache_one_by_one_are_found_without_a_trace() {
+    let diagnosis = localize(&with_cache(Some(20.2)), &Options::default());
+    let found = diagnosis.findings.iter().find(|f| f.rule == "n_plus_one").unwrap();
+    let prediction = found.prediction.as_ref().unwrap();
+    assert_eq!((found.endpoint.as_str(), prediction.grade), ("GET /orders", Grade::C));
+    // 20 of 2.01 ms become one.
+    assert!((40.0..70.0).contains(&prediction.after_ms), "{prediction:?}");
+    let line = &found.evidence.lines[0];
+    assert!(line.contains("20.10 GET a request") && line.contains("75 % of a request's look-ups"), "{line}");
+    assert!(found.remedies[0].text.contains("MGET"), "{found:?}");
+}
+
+#[test]
+fn a_pipeline_is_no_finding_nor_is_what_may_be_one() {
+    for reads in [Some(1.0), None] {
+        let found = localize(&with_cache(reads), &Options::default()).findings;
+        assert!(found.iter().all(|f| f.rule != "n_plus_one"), "{reads:?} {found:?}");
+    }
+}

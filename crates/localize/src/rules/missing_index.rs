@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     name: "missing_index",
     needs: &[Signal::Traces, Signal::Plans],
     why: "A sequential scan costs as much as the table is long; with an index the cost follows the rows that are asked for.",
-    how: "The statement's plan reads a table sequentially, an index was tried (executed, hypothetical or estimated) and lowers the cost at least threefold, and the statement has at least 5 % of the database's time.",
+    how: "The statement's plan reads a table sequentially, an index was tried (executed, hypothetical or estimated) and lowers the cost at least threefold, and the statement has at least 5 % of the database's time or of the endpoint's critical path.",
     predicts: "Each call loses the database's mean time and gets the time with the index instead: measured where the index was built in a transaction that was rolled back, else the old time scaled by the planner's cost, times and divided by three.",
     run,
 };
@@ -30,9 +30,8 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
             let what_if = best(facts, plan)?;
             let statement = statement(facts, plan);
             let share = statement.map_or(0.0, |s| s.total_ms / total_ms.max(f64::MIN_POSITIVE));
-            // Without figures by the database the request's own critical path decides.
-            let matters = if statement.is_some() { share } else { shape.path_share };
-            (matters >= facts.thresholds.index_time_share)
+            // A statement that is little of the whole database may be most of a request that is rarely asked for.
+            (share.max(shape.path_share) >= facts.thresholds.index_time_share)
                 .then(|| candidate(facts, id, shape, &Case { plan, what_if, statement, share }))
         })
         .collect()

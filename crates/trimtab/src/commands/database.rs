@@ -4,6 +4,7 @@
 use super::{Answer, Setting};
 use crate::args::{DatabaseArgs, LoadOverrides};
 use crate::clock;
+use crate::output::Output;
 use anyhow::{Context, Result};
 use database::{Database, Observation, PlanOptions, Snapshot};
 use model::{Gap, Plan, Recording, Run, Statement, WhatIf, WhatIfMethod};
@@ -42,6 +43,9 @@ pub(super) async fn run(setting: &Setting, args: &DatabaseArgs) -> Result<Answer
             .url
             .context("no database is named; give its URL, or set [database] url in trimtab.toml")?,
     };
+    if super::database_redis::is_meant(&url) {
+        return super::database_redis::run(setting, args, &url).await;
+    }
     let seen = look(setting, args, &Database::connect(&url).await?).await?;
     if let Some(path) = &args.report {
         page(&seen, path)?;
@@ -212,18 +216,10 @@ fn as_text(setting: &Setting, seen: &Seen, advice: &[Advice<'_>]) -> Result<Stri
     if !seen.observations.is_empty() {
         writeln!(text, "\n{}", output.bold("State of the server"))?;
     }
-    for observation in &seen.observations {
-        writeln!(text, "  {}: {}", observation.kind, observation.reason)?;
-        if observation.subject.contains(' ') {
-            writeln!(text, "    {}", cut(&observation.subject, output.width))?;
-        }
-        let parts = [
-            ("look", Some(&observation.look)),
-            ("mend", observation.mend.as_ref()),
-            ("undo", observation.undo.as_ref()),
-        ];
-        for (label, sql) in parts.into_iter().filter_map(|(label, sql)| Some((label, sql?))) {
-            writeln!(text, "    {}", output.dim(&format!("{label}: {sql}")))?;
+    for seen in &seen.observations {
+        observation(&mut text, output, seen)?;
+        if seen.subject.contains(' ') {
+            writeln!(text, "    {}", cut(&seen.subject, output.width))?;
         }
     }
     if !seen.gaps.is_empty() {
@@ -233,6 +229,16 @@ fn as_text(setting: &Setting, seen: &Seen, advice: &[Advice<'_>]) -> Result<Stri
         writeln!(text, "  {}\n    {}", gap.reason, output.dim(&gap.hint))?;
     }
     Ok(text)
+}
+
+/// A sentence, and below it what to type.
+pub(super) fn observation(text: &mut String, output: &Output, seen: &Observation) -> Result<()> {
+    writeln!(text, "  {}: {}", seen.kind, seen.reason)?;
+    let parts = [("look", Some(&seen.look)), ("mend", seen.mend.as_ref()), ("undo", seen.undo.as_ref())];
+    for (label, what) in parts.into_iter().filter_map(|(label, what)| Some((label, what?))) {
+        writeln!(text, "    {}", output.dim(&format!("{label}: {what}")))?;
+    }
+    Ok(())
 }
 
 fn ranking(
@@ -299,7 +305,7 @@ fn index(
     Ok(())
 }
 
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     let width = width.max(MIN_TEXT_CHARS);
     if text.chars().count() <= width {
         return text.to_owned();

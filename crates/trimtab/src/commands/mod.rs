@@ -3,6 +3,7 @@
 mod change;
 mod compare;
 mod database;
+mod database_redis;
 mod demo;
 mod init;
 mod load;

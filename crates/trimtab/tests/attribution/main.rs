@@ -4,6 +4,7 @@
 
 mod predicted;
 mod proof;
+mod redis;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 /// The rest of each request: what no index shortens.
 const REST: &str = "SELECT pg_sleep(0.02)";
+const QUICK: &str = "SELECT id FROM orders WHERE id = $1";
 const CASES: [(&str, &str); 10] = [
     ("items", "SELECT qty FROM order_items WHERE order_id = $1"),
     ("history", "SELECT id FROM orders WHERE customer_id = $1 ORDER BY created_at DESC LIMIT 10"),
@@ -19,8 +20,12 @@ const CASES: [(&str, &str); 10] = [
     ("queue", "SELECT id FROM jobs WHERE done_at IS NULL ORDER BY queued_at LIMIT 10"),
     ("range", "SELECT qty FROM order_items WHERE order_id BETWEEN $1 AND $1 + 3"),
 ];
+/// What other work on the machine makes of an endpoint that no index shortens: it is the same before and after.
+const CONTROL: &str = "rest";
 const NEAR: f64 = 0.2;
-const AT_LEAST: usize = 2;
+/// By so much of it the control may move.
+const DRIFT: f64 = 0.1;
+const AT_LEAST: usize = 8;
 const TABLES: &str = "
 CREATE EXTENSION pg_stat_statements;
 CREATE TABLE customers (id int PRIMARY KEY, email text);
@@ -51,10 +56,13 @@ async fn what_is_predicted_comes_within_a_fifth() {
     // Where this machine has it; our own estimate serves without.
     let hypopg = client.batch_execute("CREATE EXTENSION hypopg").await.is_ok();
     client.batch_execute("VACUUM ANALYZE").await.unwrap();
-    let endpoints: Vec<_> = CASES.iter().map(|(name, text)| (*name, vec![(REST, 1), (*text, 1)])).collect();
+    let mut endpoints: Vec<_> =
+        CASES.iter().map(|(name, text)| (*name, vec![(REST, 1), (*text, 1)])).collect();
+    endpoints.push((CONTROL, vec![(REST, 1), (QUICK, 1)]));
     let service = Service::start(&server.url(), 6, &endpoints).await;
     let folder = tempfile::tempdir().unwrap();
-    let rates: Vec<(&str, f64)> = CASES.iter().map(|(name, _)| (*name, 1.2)).collect();
+    let rate = |name| if name == CONTROL { 3.0 } else { 1.2 };
+    let rates: Vec<(&str, f64)> = endpoints.iter().map(|(name, _)| (*name, rate(*name))).collect();
     service.settings(folder.path(), 36, &rates, "");
     let measure = |output: &'static str| {
         let path = folder.path().to_owned();
@@ -71,10 +79,8 @@ async fn what_is_predicted_comes_within_a_fifth() {
     let mut made = Vec::new();
     for finding in before["findings"].as_array().unwrap().iter().filter(|f| f["rule"] == "missing_index") {
         let median = &finding["prediction"]["quantiles"][0];
-        predicted.insert(
-            finding["endpoint"].as_str().unwrap().to_owned(),
-            (median["before_ms"].as_f64().unwrap(), median["after_ms"].as_f64().unwrap()),
-        );
+        predicted
+            .insert(finding["endpoint"].as_str().unwrap().to_owned(), median["after_ms"].as_f64().unwrap());
         let create = finding["remedies"][0]["patch"].as_str().unwrap().to_owned();
         if !made.contains(&create) {
             client.batch_execute(&create).await.unwrap();
@@ -82,25 +88,41 @@ async fn what_is_predicted_comes_within_a_fifth() {
         }
     }
     client.batch_execute("ANALYZE").await.unwrap();
-    let after = p50s(&measure("after").await);
-    let (mut near, mut made_predictions) = (0, 0);
-    println!("HypoPG: {hypopg}; {} indexes", made.len());
+    let after = measure("after").await;
+    let stalled = [&before, &after].into_iter().any(is_invalid);
+    let (before, gaps) = (p50s(&before), &before["gaps"]);
+    let after = p50s(&after);
+    let control = format!("GET /{CONTROL}");
+    let drift = after[&control] / before[&control];
+    let mut near = 0;
+    println!(
+        "HypoPG: {hypopg}; {} indexes; the control: {:.1} ms, then {:.1}",
+        made.len(),
+        before[&control],
+        after[&control]
+    );
     for (name, _) in CASES {
         let endpoint = format!("GET /{name}");
-        let outcome = after[&endpoint];
-        let Some((was, expected)) = predicted.get(&endpoint) else {
-            println!("{name}: no prediction, {:.1} ms -> {outcome:.1}", p50s(&before)[&endpoint]);
+        let (was, outcome) = (before[&endpoint], after[&endpoint]);
+        let Some(expected) = predicted.get(&endpoint) else {
+            println!("{name}: no prediction, {was:.1} ms -> {outcome:.1}");
             continue;
         };
         let error = expected / outcome - 1.0;
-        made_predictions += 1;
         near += usize::from(error.abs() <= NEAR);
         println!("{name}: {was:.1} ms, predicted {expected:.1}, came {outcome:.1}: {:+.0} %", error * 100.0);
     }
-    assert!(
-        near >= AT_LEAST && near == made_predictions,
-        "{near} of {made_predictions} predictions for {} endpoints within {NEAR}: {:#}",
-        CASES.len(),
-        before["gaps"]
-    );
+    assert!(predicted.len() >= AT_LEAST, "{predicted:?}: {gaps:#}");
+    // A prediction is of the same machine: other work beside it that comes or goes is none of the index's.
+    if stalled || (drift - 1.0).abs() > DRIFT {
+        println!("the machine was not the same before and after: the times cannot be compared");
+        return;
+    }
+    assert!(near >= AT_LEAST, "{near} of {} endpoints predicted within {NEAR}: {gaps:#}", CASES.len());
+}
+
+/// Too many requests never started: the machine gave neither the load nor the service its processors.
+fn is_invalid(diagnosis: &Value) -> bool {
+    let issues = diagnosis["recording"]["validity"]["issues"].as_array().unwrap();
+    issues.iter().any(|issue| issue["invalid"] == true)
 }

@@ -25,7 +25,7 @@ async fn stage(url: &str, folder: &Path, more: &str) -> Client {
     client.batch_execute(TABLES).await.unwrap();
     client.batch_execute("VACUUM ANALYZE items").await.unwrap();
     let service = Service::start(url, 2, &[("items", vec![(SEARCH, 1)])]).await;
-    service.settings(folder, 9, &[("items", 8.0)], more);
+    service.settings(folder, 15, &[("items", 8.0)], more);
     client
 }
 
