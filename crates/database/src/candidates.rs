@@ -263,6 +263,18 @@ impl Scan<'_> {
         all
     }
 
+    /// The index for the rows without a column's most frequent value, where one value has most rows: whether it helps
+    /// depends on which value is asked for.
+    pub(crate) fn for_rare_values(&self, table: &Table) -> Option<NewIndex> {
+        let worth = table.plain && table.blocks >= MIN_BLOCKS && self.is_worth_it(table);
+        let lookups = self.conditions.iter().filter(|c| worth && is_lookup(c, table));
+        let (condition, value) = lookups
+            .filter(|c| c.comparison == Comparison::Equal && matches!(c.operand, Operand::Parameters(_)))
+            .find_map(|c| Some((c, common_value(c, table)?)))?;
+        let predicate = Some(Predicate::Except(condition.column.name.clone(), value));
+        Some(NewIndex { table: self.table.clone(), keys: vec![looked_up(condition)], predicate })
+    }
+
     /// The sort's keys that are not fixed by equality.
     fn sort_keys(&self, keys: &[Key]) -> Vec<Key> {
         let all = self.sort.iter().flat_map(|s| s.keys.iter().map(key));

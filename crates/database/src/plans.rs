@@ -24,6 +24,8 @@ const MAX_INDEXES: usize = 64;
 const BY_MEAN: usize = 4;
 /// Beyond this share of changed rows the planner's statistics mislead.
 const MAX_STALE_SHARE: f64 = 0.1;
+/// A quicker statement needs no index, whatever it asks for.
+const MIN_TOLD_MS: f64 = 1.0;
 /// A statement's text in a gap is cut here.
 const MAX_SHOWN: usize = 100;
 
@@ -55,6 +57,7 @@ impl Database {
             study.lost(&error);
         }
         let indexes = study.estimate(statements);
+        study.say_what_depends_on_values();
         if let Err(error) = study.ask_planner(&mut client, &indexes).await {
             study.lost(&error);
         }
@@ -269,6 +272,22 @@ impl Study<'_> {
             ));
         }
         indexes.into_iter().take(MAX_INDEXES).collect()
+    }
+
+    /// Statements whose result does not show which value they ask for, where that decides whether an index helps.
+    fn say_what_depends_on_values(&mut self) {
+        let unseen = self.cases.iter().filter(|c| c.observed.is_none() && c.trials.is_empty());
+        let told = unseen.filter(|c| c.statement.mean_ms() >= MIN_TOLD_MS).filter_map(|case| {
+            let found = scans(&case.explained.root);
+            let index = found.iter().find_map(|s| s.for_rare_values(self.tables.get(&s.table)?))?;
+            let shown: String = case.statement.text.chars().take(MAX_SHOWN).collect();
+            let reason = format!(
+                "whether an index helps depends on the value that is asked for, which the rows of `{shown}` do not show"
+            );
+            Some(Gap::new(SIGNAL, reason, format!("if it asks for a rare value: {}", index.create())))
+        });
+        let told: Vec<Gap> = told.take(MAX_INDEXES).collect();
+        self.gaps.extend(told);
     }
 
     async fn ask_planner(&mut self, client: &mut Client, indexes: &[NewIndex]) -> Result<(), Error> {

@@ -192,6 +192,30 @@ async fn of_a_load_only_what_helps_is_told_and_nothing_is_written() {
     assert_eq!(state(&client).await, before);
 }
 
+/// Few accounts with many notes each, and a kind that nearly all have.
+const NOTES: &str = "
+CREATE TABLE notes (id bigint PRIMARY KEY, account_id int NOT NULL, at timestamptz NOT NULL, kind text NOT NULL, body text NOT NULL);
+INSERT INTO notes SELECT n, n % 40, now() - n * interval '1 minute', CASE WHEN n % 300 = 0 THEN 'odd' ELSE 'usual' END,
+                         repeat('b', 50) FROM generate_series(1, 200000) n;
+VACUUM (ANALYZE) notes";
+
+#[tokio::test]
+async fn an_order_within_an_account_is_one_index_and_what_cannot_be_told_is_said() {
+    let (server, client, _) = server().await;
+    for statement in NOTES.split(';') {
+        client.batch_execute(statement).await.unwrap();
+    }
+    let database = Database::connect(&server.url()).await.unwrap();
+    let page = "SELECT id, body FROM notes WHERE account_id = 7 ORDER BY at DESC LIMIT 20";
+    let count = "SELECT count(*) FROM notes WHERE kind = 'odd'";
+    let (plans, gaps) = told(&client, &database, &[page, page, page, count, count, count]).await;
+    let found = indexes(&plans);
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(names, ["notes (account_id, at DESC)"], "{plans:#?} {gaps:#?}");
+    let gap = gaps.iter().find(|g| g.reason.contains("depends on the value")).unwrap();
+    assert!(gap.hint.ends_with("ON notes (kind) WHERE kind <> 'usual'"), "{gap:?}");
+}
+
 #[tokio::test]
 async fn writes_are_counted_between_the_snapshots() {
     let (server, client, _) = server().await;
