@@ -270,6 +270,7 @@ impl Scan<'_> {
         let lookups = self.conditions.iter().filter(|c| worth && is_lookup(c, table));
         let (condition, value) = lookups
             .filter(|c| c.comparison == Comparison::Equal && matches!(c.operand, Operand::Parameters(_)))
+            .filter(|c| most_frequent(c, table) >= 1.0 - MAX_EQUALITY_SHARE)
             .find_map(|c| Some((c, common_value(c, table)?)))?;
         let predicate = Some(Predicate::Except(condition.column.name.clone(), value));
         Some(NewIndex { table: self.table.clone(), keys: vec![looked_up(condition)], predicate })
@@ -343,6 +344,12 @@ fn predicate(condition: &Condition) -> Option<Predicate> {
         Comparison::IsFalse => Predicate::False(name),
         _ => return None,
     })
+}
+
+/// Share of the rows that have the column's most frequent value.
+fn most_frequent(condition: &Condition, table: &Table) -> f64 {
+    let statistics = table.columns.get(&condition.column.name).and_then(|c| c.statistics.as_ref());
+    statistics.iter().flat_map(|s| &s.common).map(|(_, share)| *share).fold(0.0, f64::max)
 }
 
 /// A value that most rows of a column have; one that could name a person is too rare to be it.
