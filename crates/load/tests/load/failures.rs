@@ -109,3 +109,19 @@ async fn bad_settings_are_refused_before_anything_is_sent() {
     let error = run(&scenario, &settings, &Shutdown::new()).await.unwrap_err();
     assert!(format!("{error:#}").contains("cell_ms"), "{error:#}");
 }
+
+#[tokio::test]
+async fn a_service_that_answers_anything_is_reached() {
+    let asked = async |act: fn() -> Act| {
+        let server = Server::start(move |_| act()).await;
+        let url = format!("http://{}", server.address);
+        load::reach(&url, &load::http::Settings::default(), Duration::from_millis(300)).await
+    };
+    let short = || Act::Raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi");
+    for act in [(|| Act::Answer(500, "")) as fn() -> Act, short] {
+        asked(act).await.expect("it answers");
+    }
+    for act in [(|| Act::Never) as fn() -> Act, || Act::Close, || Act::Raw("what?\r\n\r\n")] {
+        asked(act).await.expect_err("that is no answer");
+    }
+}
