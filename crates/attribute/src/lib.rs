@@ -7,6 +7,7 @@ mod design;
 mod fit;
 mod mix;
 mod solve;
+mod stacks;
 mod statements;
 
 pub use costs::{Counter, costs};
@@ -14,4 +15,5 @@ pub use design::{MAX_WINDOWS, Planned, plan};
 pub use fit::Regression;
 pub use mix::{Mix, Timed, Window, varied};
 pub use model::{Attribution, Rate, StatementCost};
+pub use stacks::divide;
 pub use statements::{StatementCosts, statements};

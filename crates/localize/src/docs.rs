@@ -1,6 +1,7 @@
 //! The rules as a document, made from their table.
 
-use crate::rules::{NOT_RUN, RULES};
+use crate::code;
+use crate::rules::RULES;
 use std::fmt::Write;
 
 /// `docs/rules.md`.
@@ -20,9 +21,13 @@ pub fn rules_markdown() -> String {
             "\n## `{name}`\n\n{why}\n\n- Fires: {how}\n- Predicts: {predicts}\n- Needs: {needs}\n"
         );
     }
-    out.push_str("\n## Rules that cannot run yet\n\nNo recording has a place for their signal; each diagnosis lists them as not run.\n\n");
-    for (name, missing) in NOT_RUN {
-        let _infallible = writeln!(out, "- `{name}` needs {missing}");
+    out.push_str("\n# Rules on profiles\n\nThey need a profile of the service and no traces; `trimtab measure` takes one where it may.\n");
+    for rule in code::RULES {
+        let (name, why, how, predicts) = (rule.name, rule.why, rule.how, rule.predicts);
+        let _infallible = write!(
+            out,
+            "\n## `{name}` (profile)\n\n{why}\n\n- Fires: {how}\n- Predicts: {predicts}\n- Needs: a profile\n"
+        );
     }
     out
 }

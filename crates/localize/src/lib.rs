@@ -2,6 +2,7 @@
 //! could not be seen. Pure: no files, sockets, clock or chance; the same recording gives the same bytes.
 
 mod attributed;
+pub mod code;
 pub mod coverage;
 pub mod cpu;
 pub mod critical;
@@ -61,7 +62,13 @@ fn compared(facts: &Facts<'_>, options: &Options<'_>) -> Vec<Claim> {
 /// Every rule's name, as findings bear it, in order of precedence.
 #[must_use]
 pub fn rule_names() -> Vec<&'static str> {
-    rules::RULES.iter().map(|rule| rule.name).collect()
+    rules::RULES.iter().map(|rule| rule.name).chain(rules_of_code_alone()).collect()
+}
+
+/// Rules that read nothing but a profile.
+fn rules_of_code_alone() -> impl Iterator<Item = &'static str> {
+    let of_code = code::RULES.iter().map(|rule| rule.name);
+    of_code.filter(|name| rules::RULES.iter().all(|rule| rule.name != *name))
 }
 
 /// Judges a recording.
@@ -76,7 +83,8 @@ pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
     };
     let (goals, mut gaps) = goals::judge(&facts, &options.goals);
     let (claims, rules_not_run) = claims(&facts, options);
-    let mut findings = rank::rank(&facts, options, &goals, claims).findings;
+    let findings = rank::rank(&facts, options, &goals, claims).findings;
+    let mut findings = code::merged(&facts, options, &goals, findings);
     attributed::restate(&facts, &mut findings);
     gaps.extend(recording.run.gaps.iter().cloned());
     gaps.extend(summary::gaps(&facts));
@@ -150,10 +158,14 @@ fn claims(facts: &Facts<'_>, options: &Options<'_>) -> (Vec<Claim>, Vec<RuleNotR
             }
         }
     }
-    not_run.extend(rules::NOT_RUN.iter().map(|(rule, missing)| RuleNotRun {
-        rule: (*rule).to_owned(),
-        missing_signal: (*missing).to_owned(),
-    }));
+    match &facts.recording.profile {
+        // A rule that has a profile needs no traces.
+        Some(_) => not_run.retain(|r| code::RULES.iter().all(|rule| rule.name != r.rule)),
+        None => not_run.extend(
+            rules_of_code_alone()
+                .map(|rule| RuleNotRun { rule: rule.to_owned(), missing_signal: "a profile".to_owned() }),
+        ),
+    }
     not_run.sort();
     (claims, not_run)
 }

@@ -198,6 +198,22 @@ pub struct Thresholds {
     pub io_path_share: f64,
     /// Serialization: own time as share of the critical path.
     pub serialization_share: f64,
+    /// Profile: share of an endpoint's time on a CPU from which one function is hot.
+    pub hot_function_share: f64,
+    /// Profile: comparisons, as share of the function that calls them ...
+    pub scan_share_of_caller: f64,
+    /// ... and of the endpoint's time on a CPU.
+    pub scan_share: f64,
+    /// Profile: waits for an interpreter's global lock, milliseconds in each second of the process (Coroot: 50).
+    pub gil_wait_ms_per_s: f64,
+    /// Profile: a wait for a lock, as share of the response time, from which it is told ...
+    pub wait_share: f64,
+    /// ... and for a mutex, milliseconds of a request.
+    pub mutex_wait_ms: f64,
+    /// Profile: time queued for a CPU, as share of the response time.
+    pub queued_share: f64,
+    /// Profile: share of all time in which one function holds an event loop up.
+    pub loop_blocked_share: f64,
     /// An answer up to this, bytes, fits one packet.
     pub one_packet_bytes: f64,
     /// Compression: median size of an answer of text, bytes.
@@ -316,6 +332,14 @@ impl Default for Thresholds {
             io_pressure: 0.10,
             io_path_share: 0.30,
             serialization_share: 0.15,
+            hot_function_share: 0.20,
+            scan_share_of_caller: 0.5,
+            scan_share: 0.15,
+            gil_wait_ms_per_s: 50.0,
+            wait_share: 0.05,
+            mutex_wait_ms: 2.0,
+            queued_share: 0.10,
+            loop_blocked_share: 0.02,
             one_packet_bytes: 1_400.0,
             compress_bytes: 10_000.0,
             plain_share: 0.9,

@@ -9,6 +9,7 @@ pub mod fixture;
 mod goal;
 mod latency;
 pub mod metrics;
+mod profile;
 mod recording;
 mod scaling;
 mod spans;
@@ -28,6 +29,10 @@ pub use finding::{
 pub use goal::{Goal, GoalError, GoalMetric, Relation};
 pub use latency::Histogram;
 pub use metrics::{MetricKind, MetricSeries, Point};
+pub use profile::{
+    CallNode, CodeFrame, CodeKind, Estimate, FunctionTime, Grown, Growth, MemoryUse, OperationTime,
+    PROFILE_VERSION, Profile, StateMs, ThreadGroup, states,
+};
 pub use recording::{
     Environment, ErrorClass, Gap, LatencyCell, Recording, RequestPhases, RequestSample, Run, Validity,
     ValidityIssue,

@@ -1,6 +1,6 @@
 //! A recording: everything that the instruments saw in one window. The only seam between measuring and judging.
 
-use crate::{Costs, Histogram, MetricSeries, Plan, SpanTable, Statement};
+use crate::{Costs, Histogram, MetricSeries, Plan, Profile, SpanTable, Statement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -177,6 +177,8 @@ pub struct Recording {
     pub plans: Vec<Plan>,
     /// What a request of each operation costs, where the load's mix could tell it.
     pub costs: Option<Costs>,
+    /// What the service's threads did, where they were profiled.
+    pub profile: Option<Profile>,
 }
 
 impl Recording {

@@ -2,9 +2,11 @@
 //! sum to its ledger of running, queued and blocked time. Also reads and writes the file formats of other profilers.
 //! It holds no opinion on what it sees, starts no process, and stops none.
 
+pub mod distil;
 mod elf;
 pub mod formats;
 mod ledger;
+mod memory;
 mod names;
 mod node;
 mod perf;

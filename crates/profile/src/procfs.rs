@@ -120,6 +120,11 @@ fn read(path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A file of a process's folder.
+pub(crate) fn text(pid: u32, name: &str) -> Option<String> {
+    read(&format!("/proc/{pid}/{name}"))
+}
+
 pub(crate) fn maps(pid: u32) -> Option<Vec<Mapping>> {
     Some(parse_maps(&read(&format!("/proc/{pid}/maps"))?))
 }

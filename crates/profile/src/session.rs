@@ -1,6 +1,7 @@
 //! A profile of living processes, from attaching to the finished values. One thread does everything: the caller's, for
 //! as long as [`Session::run`] takes.
 
+use crate::memory::Memory;
 use crate::node::{self, Inspector};
 use crate::perf::{Access, Events, Forbidden, Setting, wait_for};
 use crate::procfs;
@@ -77,7 +78,16 @@ impl Prepared {
         sampler.add_thread(pid, pid, began_ns, watch, true);
         sampler.events = events;
         sampler.load(pid);
-        Session { sampler, options, title, pids: vec![pid], began_ns, own_cpu_ns: 0, inspectors: Vec::new() }
+        Session {
+            sampler,
+            options,
+            title,
+            pids: vec![pid],
+            began_ns,
+            own_cpu_ns: 0,
+            inspectors: Vec::new(),
+            memory: Memory::default(),
+        }
     }
 }
 
@@ -90,6 +100,7 @@ pub struct Session {
     began_ns: u64,
     own_cpu_ns: u64,
     inspectors: Vec<Inspector>,
+    memory: Memory,
 }
 
 const NODE_HINT: &str =
@@ -129,7 +140,8 @@ impl Session {
         for pid in &pids {
             sampler.load(*pid);
         }
-        Ok(Self { sampler, options, title, pids, began_ns, own_cpu_ns: 0, inspectors: Vec::new() })
+        let memory = Memory::begin(&pids);
+        Ok(Self { sampler, options, title, pids, began_ns, own_cpu_ns: 0, inspectors: Vec::new(), memory })
     }
 
     /// Makes ready to profile a command from its first instruction, with everything that it starts: the next program
@@ -163,6 +175,24 @@ impl Session {
     #[must_use]
     pub fn pids(&self) -> &[u32] {
         &self.pids
+    }
+
+    /// What is profiled, as a person would name it.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Threads that live now.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.sampler.threads.living().len()
+    }
+
+    /// Memory of the processes since the profile began; empty for a command from its start.
+    #[must_use]
+    pub fn memory(&self) -> Vec<model::MemoryUse> {
+        self.memory.end()
     }
 
     /// Samples until `stop` says so (asked at every tick), `duration` is over, or everything has ended.
@@ -253,6 +283,7 @@ impl Session {
             ..sampler.quality
         };
         facts.gaps = sampler.shared.gaps;
+        facts.gaps.push(Memory::gap());
         facts.gaps.extend(missed(sampler.threads.missed, sampler.quality.lost_records));
         builder.finish_with(window_ns, scaled.cells)
     }

@@ -1,11 +1,16 @@
 //! Reading a recording. Only `run.json` can make it fail; whatever else is missing or broken becomes a gap that names
 //! the file and what is wrong with it, and the rest is read.
 
-use crate::write::{COSTS, FINDINGS, LATENCIES, METRICS, PLANS, REQUESTS, RUN, SCALING, STATEMENTS};
+use crate::write::{
+    COSTS, FINDINGS, LATENCIES, METRICS, PLANS, PROFILE, REQUESTS, RUN, SCALING, STATEMENTS,
+};
 use crate::{FORMAT, disk, metrics, requests, spans_read, table};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
-use model::{COSTS_VERSION, Costs, Diagnosis, Gap, Plan, Recording, Run, SCALING_VERSION, Scaling};
+use model::{
+    COSTS_VERSION, Costs, Diagnosis, Gap, PROFILE_VERSION, Plan, Profile, Recording, Run, SCALING_VERSION,
+    Scaling,
+};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +62,12 @@ pub fn read_wanted(folder: &Path, attributes: Option<&[&str]>) -> Result<Recordi
         match costs(&at(COSTS)) {
             Ok(costs) => recording.costs = Some(costs),
             Err(error) => keep("attribution", &at(COSTS), error),
+        }
+    }
+    if at(PROFILE).exists() {
+        match profile(&at(PROFILE)) {
+            Ok(profile) => recording.profile = Some(profile),
+            Err(error) => keep("profile", &at(PROFILE), error),
         }
     }
     for path in plans(folder) {
@@ -147,6 +158,27 @@ fn costs(path: &Path) -> Result<Costs> {
         "field `version` is {version}, this version reads up to {COSTS_VERSION}; use a newer trimtab"
     );
     serde_json::from_value(raw).context("as costs")
+}
+
+/// The version first, here as well.
+fn profile(path: &Path) -> Result<Profile> {
+    let raw: serde_json::Value = json(path)?;
+    let version = raw.get("version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    ensure!(
+        version <= u64::from(PROFILE_VERSION),
+        "field `version` is {version}, this version reads up to {PROFILE_VERSION}; use a newer trimtab"
+    );
+    let profile: Profile = serde_json::from_value(raw).context("as a profile")?;
+    ensure!(is_tree(&profile), "a node stands before its parent, or names a frame that is not there");
+    Ok(profile)
+}
+
+/// Files come from anywhere: what walks the tree may trust it.
+fn is_tree(profile: &Profile) -> bool {
+    let sound = |(at, node): (usize, &model::CallNode)| {
+        at == 0 || ((node.parent as usize) < at && (node.frame as usize) < profile.frames.len())
+    };
+    profile.nodes.iter().enumerate().all(sound)
 }
 
 fn plans(folder: &Path) -> Vec<PathBuf> {

@@ -17,9 +17,14 @@ pub(crate) const LATENCIES: &str = "latencies.parquet";
 pub(crate) const REQUESTS: &str = "requests.parquet";
 pub(crate) const STATEMENTS: &str = "statements.json";
 pub(crate) const COSTS: &str = "costs.json";
+pub(crate) const PROFILE: &str = "profile.json";
+pub(crate) const PROFILES: &str = "profiles.pb.gz";
 pub(crate) const PLANS: &str = "plans";
 pub(crate) const FINDINGS: &str = "findings.json";
 pub(crate) const SCALING: &str = "levels.json";
+
+/// Bytes of a gzipped profile that a recording keeps.
+pub(crate) const MAX_PROFILE_BYTES: usize = 50 << 20;
 
 /// A recording's folder while it is written.
 pub struct Writer {
@@ -73,6 +78,9 @@ impl Writer {
         if let Some(costs) = &recording.costs {
             self.put(COSTS, &json(costs)?)?;
         }
+        if let Some(profile) = &recording.profile {
+            self.put(PROFILE, &packed(profile)?)?;
+        }
         if !recording.plans.is_empty() {
             let plans = self.folder.join(PLANS);
             fs::create_dir_all(&plans).with_context(|| format!("cannot make {}", plans.display()))?;
@@ -83,6 +91,20 @@ impl Writer {
         let run = Run { format: FORMAT, ..recording.run.clone() };
         self.put(RUN, &json(&run)?)?;
         Ok(self.folder)
+    }
+
+    /// Puts a whole profile, gzipped pprof, into the recording; more than [`MAX_PROFILE_BYTES`] is refused.
+    ///
+    /// # Errors
+    /// It is too large, or the disk is full.
+    pub fn put_profile(&self, pprof: &[u8]) -> Result<()> {
+        ensure!(
+            pprof.len() <= MAX_PROFILE_BYTES,
+            "the profile takes {} MiB, more than {} are not kept; measure for a shorter time",
+            pprof.len() >> 20,
+            MAX_PROFILE_BYTES >> 20
+        );
+        self.put(PROFILES, pprof)
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -104,6 +126,11 @@ pub fn write_findings(folder: &Path, diagnosis: &Diagnosis) -> Result<()> {
 /// The folder cannot be written.
 pub fn write_scaling(folder: &Path, scaling: &Scaling) -> Result<()> {
     Disk::real().put(&folder.join(SCALING), &json(scaling)?)
+}
+
+/// Without line breaks: thousands of nodes are for programs.
+fn packed(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).context("as JSON")
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test file: what builds its inputs may panic as its tests do")]
 
 use model::{
-    Attribute, Attribution, COSTS_VERSION, Costs, Environment, ErrorClass, LatencyCell, MetricKind,
-    MetricSeries, Plan, Point, Rate, Recording, RequestSample, ResourceCost, Run, SpanFields, SpanKind,
-    SpanStatus, SpanTable, Statement, StatementCost, Value,
+    Attribute, Attribution, COSTS_VERSION, CallNode, CodeFrame, Costs, Environment, ErrorClass, LatencyCell,
+    MetricKind, MetricSeries, PROFILE_VERSION, Plan, Point, Profile, Rate, Recording, RequestSample,
+    ResourceCost, Run, SpanFields, SpanKind, SpanStatus, SpanTable, Statement, StatementCost, Value,
 };
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
@@ -134,6 +134,38 @@ fn whole(spans: SpanTable) -> Recording {
         statements: vec![Statement { text: "SELECT $1".into(), calls: 7, ..Statement::default() }],
         plans: vec![Plan { statement: "SELECT $1".into(), ..Plan::default() }],
         costs: Some(costs()),
+        profile: Some(profile()),
+    }
+}
+
+fn profile() -> Profile {
+    let node = CallNode { own_ms: [1.0 / 3.0, 0.0, 2.5, 0.0], ..CallNode::default() };
+    Profile {
+        version: PROFILE_VERSION,
+        title: "server (process 7)".into(),
+        wall_ms: 1000.0,
+        frames: vec![CodeFrame { function: "build".into(), line: 7, ..CodeFrame::default() }],
+        nodes: vec![CallNode::default(), node],
+        splits: vec![vec![0.0, 1.0]],
+        operations: vec!["GET /".into()],
+        ..Profile::default()
+    }
+}
+
+#[test]
+fn a_profile_that_is_no_tree_or_too_new_is_a_gap() {
+    let mut upside_down = profile();
+    upside_down.nodes[1].parent = 9;
+    let newer = Profile { version: PROFILE_VERSION + 1, ..profile() };
+    let mut without_frame = profile();
+    without_frame.frames.clear();
+    for broken in [upside_down, newer, without_frame] {
+        let folder = tempfile::tempdir().unwrap();
+        let recording = Recording { profile: Some(broken), ..whole(spans(1, 1)) };
+        Writer::create(folder.path()).unwrap().finish(&recording).unwrap();
+        let back = recording::read(folder.path()).unwrap();
+        assert_eq!(back.profile, None);
+        assert!(back.run.gaps.iter().any(|g| g.reason.contains("profile.json")), "{:?}", back.run.gaps);
     }
 }
 
@@ -181,6 +213,7 @@ fn same(left: &Recording, right: &Recording) {
     assert_eq!(left.statements, right.statements);
     assert_eq!(left.plans, right.plans);
     assert_eq!(left.costs, right.costs);
+    assert_eq!(left.profile, right.profile);
 }
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {

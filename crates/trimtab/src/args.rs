@@ -140,6 +140,12 @@ pub struct MeasureArgs {
     pub load: LoadOverrides,
     #[command(flatten)]
     pub stepped: LevelFlags,
+    /// Profile the service's processes too, and fail where that cannot be done
+    #[arg(long, conflicts_with = "no_profile")]
+    pub profile: bool,
+    /// Do not profile: without either flag it is done where permission and cost allow
+    #[arg(long)]
+    pub no_profile: bool,
     /// Where to save the recording
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,

@@ -20,6 +20,7 @@ pub mod load_settings;
 pub mod output;
 pub mod placeholders;
 pub mod process;
+pub mod profiling;
 pub mod promised;
 pub mod session;
 pub mod settings;

@@ -9,6 +9,7 @@ pub use levels::Stepping;
 use crate::borders::{self, Sources, Windows};
 use crate::clock;
 use crate::output::Output;
+use crate::profiling::{self, Wanted};
 use crate::settings::{LoadSettings, Settings};
 use crate::window;
 use anyhow::{Context, Result};
@@ -55,6 +56,8 @@ pub struct Session {
     named: Vec<Watched>,
     /// Those that were found by their ports when the last measurement began.
     found: Vec<Watched>,
+    /// Whether the service is profiled while it is measured.
+    pub profile: Wanted,
     /// What cannot be seen in any measurement of this session.
     gaps: Vec<Gap>,
 }
@@ -81,7 +84,8 @@ impl Session {
         if let Some(pid) = settings.service_pid {
             named.push(group("service", pid, true));
         }
-        Ok(Self { settings, shutdown, output, receiver, database, named, found: Vec::new(), gaps })
+        let profile = Wanted::default();
+        Ok(Self { settings, shutdown, output, receiver, database, named, found: Vec::new(), profile, gaps })
     }
 
     /// Watches a process and its children from now on.
@@ -107,8 +111,11 @@ impl Session {
         let mut options = self.load_options(load.warm_up + load.duration, CELL_MS, 0);
         let windows = self.windows(&mut options, &mut gaps);
         let sources = self.sources();
-        let (result, mut looks) =
-            tokio::join!(self.run_load(options, what), borders::look(&sources, &windows, &self.shutdown));
+        let (result, mut looks, profiled) = tokio::join!(
+            self.run_load(options, what),
+            borders::look(&sources, &windows, &self.shutdown),
+            self.profiled(load.warm_up, load.duration)
+        );
         if let Some(database) = looks.again.take() {
             self.database = Some(database);
         }
@@ -135,7 +142,11 @@ impl Session {
             statements,
             plans,
             costs: None,
+            profile: None,
         };
+        if let Some(taken) = profiled {
+            profiling::keep(taken, &result, &mut recording, writer.as_ref());
+        }
         recording.costs = looks.costs(&result, &recording);
         recording.run.gaps.extend(recording.costs.iter().flat_map(|costs| costs.gaps.clone()));
         self.add_steadiness(&mut recording);
@@ -269,6 +280,18 @@ impl Session {
         borders::vary(options, load.warm_up, &planned);
         options.uniform_samples = MAX_REQUESTS;
         Windows { length: planned.window, count: planned.rates.len(), varied: true, ..whole }
+    }
+
+    /// The service's profile over the counted part of the window; `None` where none is wanted.
+    async fn profiled(&self, warm_up: Duration, duration: Duration) -> Option<Result<profiling::Taken>> {
+        if self.profile == Wanted::No {
+            return None;
+        }
+        self.pause(warm_up).await;
+        let pids: Vec<u32> = self.service().iter().map(|w| w.pid).collect();
+        let target = profiling::target(&pids, &self.settings.scenario.base_url);
+        let ways = (self.output, self.shutdown.clone());
+        Some(profiling::take(target, self.profile, duration, ways).await)
     }
 
     async fn pause(&self, length: Duration) {

@@ -157,9 +157,6 @@ pub const RULES: &[Rule] = &[
     not_observable::RULE,
 ];
 
-/// Rules for whose signal no recording has a place yet, with what they will need: they are always told as not run.
-pub const NOT_RUN: &[(&str, &str)] = &[("hot_function", "a profile")];
-
 /// The root of the endpoint that takes the most time of those that a service answers; of all, without a name or where
 /// the name (a role) is none of a service.
 pub(super) fn heaviest_endpoint(facts: &Facts<'_>, service: &str) -> Option<ShapeId> {

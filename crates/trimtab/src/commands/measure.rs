@@ -3,6 +3,7 @@
 use super::{Answer, Setting};
 use crate::args::MeasureArgs;
 use crate::process::{Running, Stdout};
+use crate::profiling::Wanted;
 use crate::session::{self, Session};
 use crate::{clock, cycle, story};
 use anyhow::{Context, Result, bail};
@@ -23,12 +24,23 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
     }
     let receiver = session::open_receiver(&settings).await?;
     let endpoint = session::endpoint(receiver.as_ref());
-    let service = start(&args.command, endpoint.as_deref()).await?;
+    let wanted = Wanted::of_flags(args.profile, args.no_profile);
+    let mut environment = Vec::new();
+    if wanted != Wanted::No {
+        environment =
+            super::profile::node_environment(&args.command, setting.environment.node_options.as_deref());
+    }
+    let service = start(&args.command, endpoint.as_deref(), environment).await?;
     let mut session = Session::open(settings, receiver, setting.output, setting.shutdown.clone()).await?;
     if args.stepped.wanted() {
         return Box::pin(super::measure_levels::run(setting, args, &mut session, service)).await;
     }
+    session.profile = wanted;
     let (recording, folder) = Box::pin(measure(setting, args, &mut session, service)).await?;
+    if wanted == Wanted::Yes && recording.profile.is_none() {
+        let gap = recording.run.gaps.iter().find(|gap| gap.signal == "profile");
+        bail!("{}", gap.map_or("the service was not profiled", |gap| gap.reason.as_str()));
+    }
     let diagnosis = cycle::diagnose(&recording, &session.settings.goals, &setting.journal());
     super::save_findings(setting, &folder, &diagnosis);
     if setting.output.json() {
@@ -75,11 +87,14 @@ pub(super) async fn ready(
     }
 }
 
-async fn start(command: &[String], otlp: Option<&str>) -> Result<Option<Running>> {
+async fn start(
+    command: &[String],
+    otlp: Option<&str>,
+    mut environment: Vec<(String, String)>,
+) -> Result<Option<Running>> {
     if command.is_empty() {
         return Ok(None);
     }
-    let mut environment = Vec::new();
     if let Some(endpoint) = otlp {
         environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint.to_owned()));
         environment.push(("OTEL_EXPORTER_OTLP_PROTOCOL".to_owned(), "http/protobuf".to_owned()));

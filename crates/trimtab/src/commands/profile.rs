@@ -135,7 +135,7 @@ async fn start(setting: &Setting, args: &ProfileArgs, command: &[String]) -> Res
 }
 
 /// Node tells the names of its compiled code only if it is asked at its start.
-fn node_environment(command: &[String], before: Option<&str>) -> Vec<(String, String)> {
+pub(super) fn node_environment(command: &[String], before: Option<&str>) -> Vec<(String, String)> {
     const FAMILY: [&str; 5] = ["node", "npm", "npx", "yarn", "pnpm"];
     const OPTIONS: &str = "--perf-basic-prof --interpreted-frames-native-stack";
     let program = command.first().map(Path::new).and_then(Path::file_name).and_then(|name| name.to_str());

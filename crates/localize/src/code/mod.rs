@@ -1,0 +1,223 @@
+//! What a profile tells: the rules on functions, each a file and a line of [`RULES`]. They need no traces: an endpoint
+//! is one of the load's operations here. A file of another profiler is judged as one endpoint.
+
+mod blocking_call;
+mod cpu_queueing;
+mod garbage_collection;
+mod gil_wait;
+mod hot_function;
+mod linear_scan;
+mod lock_contention;
+mod merge;
+mod names;
+mod predict;
+mod serialization;
+#[cfg(test)]
+mod testing;
+
+pub use merge::merged;
+
+use crate::facts::Facts;
+use model::{CodeFrame, CodeKind, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs};
+use std::collections::BTreeMap;
+
+/// One rule on a profile.
+pub struct CodeRule {
+    pub name: &'static str,
+    /// As in [`crate::rules::Rule`].
+    pub why: &'static str,
+    pub how: &'static str,
+    pub predicts: &'static str,
+    run: fn(&Code<'_>) -> Vec<Told>,
+}
+
+/// Every rule on profiles, in order of precedence: a function of an endpoint is told by the first that names it.
+pub const RULES: &[CodeRule] = &[
+    blocking_call::RULE,
+    lock_contention::RULE,
+    linear_scan::RULE,
+    serialization::RULE,
+    garbage_collection::RULE,
+    gil_wait::RULE,
+    hot_function::RULE,
+    cpu_queueing::RULE,
+];
+
+/// What a rule saw.
+struct Told {
+    /// Position among [`Code::endpoints`].
+    endpoint: usize,
+    title: String,
+    function: Option<CodeRef>,
+    resource: Option<&'static str>,
+    /// Of the endpoint's latency, 0 to 1.
+    share: Option<f64>,
+    lines: Vec<String>,
+    prediction: Option<Prediction>,
+    remedy: &'static str,
+    confidence: f64,
+    /// Frames of the profile that it explains: no later rule tells them on the same endpoint.
+    claims: Vec<u32>,
+}
+
+/// An endpoint as the profile and the load see it.
+struct Endpoint {
+    name: String,
+    /// Position among the profile's splits; `None`: everything belongs to it.
+    operation: Option<usize>,
+    requests: f64,
+    rate_per_s: f64,
+    responses: Histogram,
+    /// Milliseconds of one request (of a foreign profile: of the whole), by state.
+    ms: StateMs,
+}
+
+/// One function within one endpoint, milliseconds of a request by state.
+#[derive(Clone, Copy, Debug, Default)]
+struct Function {
+    frame: u32,
+    own_ms: StateMs,
+    /// With all that it calls, counted once where it calls itself.
+    total_ms: StateMs,
+}
+
+/// All that the rules on profiles read.
+struct Code<'a> {
+    facts: &'a Facts<'a>,
+    profile: &'a Profile,
+    endpoints: Vec<Endpoint>,
+}
+
+impl<'a> Code<'a> {
+    /// `None` without a profile.
+    fn of(facts: &'a Facts<'a>) -> Option<Self> {
+        let profile = facts.recording.profile.as_ref()?;
+        let endpoints = if profile.foreign || profile.times.is_empty() {
+            vec![whole(profile)]
+        } else {
+            (0..profile.operations.len()).map(|at| endpoint(facts, profile, at)).collect()
+        };
+        Some(Self { facts, profile, endpoints })
+    }
+
+    /// A node's own time of one request.
+    fn own(&self, endpoint: &Endpoint, node: usize) -> StateMs {
+        let node = &self.profile.nodes[node];
+        let Some(operation) = endpoint.operation else { return node.own_ms };
+        std::array::from_fn(|state| self.profile.own_ms(node, state, operation) / endpoint.requests.max(1.0))
+    }
+
+    fn frame(&self, frame: u32) -> &CodeFrame {
+        &self.profile.frames[frame as usize]
+    }
+
+    /// All functions of an endpoint by frame. Labels count for the function above them.
+    fn functions(&self, endpoint: &Endpoint) -> BTreeMap<u32, Function> {
+        let mut out: BTreeMap<u32, Function> = BTreeMap::new();
+        for at in 1..self.profile.nodes.len() {
+            let own = self.own(endpoint, at);
+            if own.iter().sum::<f64>() <= 0.0 {
+                continue;
+            }
+            let mut seen: Vec<u32> = Vec::new();
+            let mut is_inner = true;
+            for frame in self.upward(at) {
+                let kind = self.frame(frame).kind;
+                if matches!(kind, CodeKind::Label | CodeKind::Threads) || seen.contains(&frame) {
+                    continue;
+                }
+                seen.push(frame);
+                let function = out.entry(frame).or_insert(Function { frame, ..Function::default() });
+                add(&mut function.total_ms, own);
+                if is_inner {
+                    add(&mut function.own_ms, own);
+                }
+                is_inner = false;
+            }
+        }
+        out
+    }
+
+    /// Frames from a node up to its group of threads.
+    fn upward(&self, node: usize) -> impl Iterator<Item = u32> {
+        let nodes = &self.profile.nodes;
+        let mut at = node;
+        std::iter::from_fn(move || {
+            let this = nodes.get(at).filter(|_| at != 0)?;
+            at = this.parent as usize;
+            Some(this.frame)
+        })
+    }
+
+    /// The nearest function of the service's own up from a node, the node itself included.
+    fn owner(&self, node: usize) -> Option<u32> {
+        self.upward(node).find(|frame| names::is_own(self.frame(*frame)))
+    }
+
+    fn place(&self, frame: u32) -> CodeRef {
+        let frame = self.frame(frame);
+        CodeRef {
+            function: frame.function.clone(),
+            file: Some(if frame.file.is_empty() { &frame.module } else { &frame.file })
+                .filter(|file| !file.is_empty())
+                .cloned(),
+            line: (frame.line > 0).then_some(frame.line),
+        }
+    }
+
+    /// `build (shop/report.rs:41)`.
+    fn named(&self, frame: u32) -> String {
+        let place = self.place(frame);
+        let file = place.file.as_deref().map(short).unwrap_or_default();
+        match (file.is_empty(), place.line) {
+            (true, _) => place.function,
+            (false, None) => format!("{} ({file})", place.function),
+            (false, Some(line)) => format!("{} ({file}:{line})", place.function),
+        }
+    }
+}
+
+/// The last two parts of a path tell enough.
+fn short(path: &str) -> String {
+    let parts: Vec<&str> = path.rsplit('/').take(2).collect();
+    parts.into_iter().rev().collect::<Vec<_>>().join("/")
+}
+
+fn add(to: &mut StateMs, more: StateMs) {
+    to.iter_mut().zip(more).for_each(|(sum, ms)| *sum += ms);
+}
+
+/// All of a profile that knows no requests.
+fn whole(profile: &Profile) -> Endpoint {
+    Endpoint {
+        name: profile.title.clone(),
+        operation: None,
+        requests: 1.0,
+        rate_per_s: 0.0,
+        responses: Histogram::default(),
+        ms: profile.ledger_ms,
+    }
+}
+
+fn endpoint(facts: &Facts<'_>, profile: &Profile, at: usize) -> Endpoint {
+    let run = &facts.recording.run;
+    let name = profile.operations[at].clone();
+    let mut responses = Histogram::default();
+    let operation = run.operations.iter().position(|o| *o == name);
+    for cell in facts.recording.latencies.iter().filter(|c| Some(c.operation as usize) == operation) {
+        responses.merge(&cell.response);
+    }
+    let requests = profile.times.get(at).map_or(0.0, |t| t.requests);
+    Endpoint {
+        name,
+        operation: Some(at),
+        requests,
+        rate_per_s: requests / (profile.wall_ms / 1e3).max(1.0),
+        responses,
+        ms: std::array::from_fn(|state| profile.per_request_ms(state, at)),
+    }
+}
+
+fn remedy(text: &str) -> Remedy {
+    Remedy { kind: RemedyKind::Code, text: text.to_owned(), patch: None, undo: None }
+}
