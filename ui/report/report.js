@@ -127,6 +127,7 @@ function page() {
     section("distributions", ["Response times"], data.charts.length ? "How long requests took, on a logarithmic axis." : null, null, data.charts.length ? el("div", { class: "charts" }, data.charts.map(distributionChart)) : empty("charts")),
     series.length > 0 && section("time", ["Over time"], "A steady picture is what makes the figures worth comparing.", null, el("div", { class: "charts" }, series)),
     section("traces", ["Inside a request", "Traces"], data.waterfalls.length ? "A typical and a slow trace; alike calls share a row." : null, null, data.waterfalls.length ? waterfalls(data.waterfalls) : empty("waterfalls")),
+    data.flames.length > 0 && section("functions", ["Functions"], "What the service's threads did: widths are time, in the states that the kernel counted.", null, flameGraph(data.flames)),
     section("findings", [two ? "Findings still open" : "Findings", "Findings"], open ? "Ranked by what the fix would bring." : null, open, open ? data.findings.map(finding) : empty("findings"),
       data.findings_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.findings_left_out, "more finding")} not shown`),
       was > 0 && el("details", {}, el("summary", {}, `${plural(was, "finding")} of the first measurement`), data.findings_first.map(finding))),

@@ -14,6 +14,8 @@ const MAX_FITS: usize = 400;
 const PRIOR_MS: f64 = 200.0;
 /// Functions with a figure of their own.
 const MAX_FUNCTIONS: usize = 60;
+/// As the fit has it: beyond it figures cannot be told apart.
+const MAX_CONDITION: f64 = 30.0;
 const STATES: usize = 4;
 
 /// Divides a profile among the operations of `mix`, whose windows are those of `growth`. What could not be told is
@@ -23,14 +25,21 @@ pub fn divide(profile: &mut Profile, growth: &Growth, mix: &Mix) -> Vec<Gap> {
     let windows = mix.windows.len();
     let operations = mix.operations.len();
     profile.operations.clone_from(&mix.operations);
+    profile.residual = 1.0;
     profile.condition = regression.condition().min(1e9);
     profile.windows = windows;
     let requests: Vec<f64> =
         (0..operations).map(|o| mix.windows.iter().filter_map(|w| w.requests.get(o)).sum()).collect();
+    let time = |requests: &f64| OperationTime { requests: *requests, cpu_ms: None };
+    profile.times = requests.iter().map(time).collect();
     let seconds: f64 = mix.windows.iter().map(|w| w.seconds).sum();
     let mut nothing = vec![0.0; operations + 1];
     nothing[operations] = 1.0;
     profile.splits = vec![nothing];
+    if let Some(only) = only_one(&requests).filter(|_| regression.condition() > MAX_CONDITION) {
+        lay_on(profile, only);
+        return regression.gaps().to_vec();
+    }
     let fitter = Fitter { regression: &regression, requests: &requests, seconds };
     for state in 0..STATES {
         let total = inclusive(profile, growth, state, windows);
@@ -41,6 +50,22 @@ pub fn divide(profile: &mut Profile, growth: &Growth, mix: &Mix) -> Vec<Gap> {
     }
     fitter.tell_functions(profile, growth, windows);
     regression.gaps().to_vec()
+}
+
+/// The only operation with requests.
+fn only_one(requests: &[f64]) -> Option<usize> {
+    let mut busy = requests.iter().enumerate().filter(|(_, n)| **n > 0.0).map(|(at, _)| at);
+    busy.next().filter(|_| busy.next().is_none())
+}
+
+/// One operation at a steady rate: what no request causes cannot be told from it, and all that is computed counts for it.
+/// Waits do not: most are those of idle threads.
+fn lay_on(profile: &mut Profile, operation: usize) {
+    let width = profile.operations.len() + 1;
+    profile.splits.push((0..width).map(|at| if at == operation { 1.0 } else { 0.0 }).collect());
+    for node in &mut profile.nodes {
+        node.split = [1, 1, 0, 1];
+    }
 }
 
 /// By node, its time in each window with all that it calls.
@@ -77,6 +102,14 @@ impl Fitter<'_> {
             .collect();
         shares.push(told.background_per_second.map_or(0.0, |r| r.value.max(0.0) * self.seconds));
         let sum: f64 = shares.iter().sum();
+        // What the fit lays on nobody, as where two operations cannot be told apart, is nobody's.
+        let all: f64 = growth.iter().sum();
+        if sum < all
+            && let Some(background) = shares.last_mut()
+        {
+            *background += all - sum;
+        }
+        let sum = sum.max(all);
         (sum > 0.0 && sum.is_finite()).then(|| shares.into_iter().map(|s| s / sum).collect())
     }
 
@@ -223,6 +256,17 @@ mod tests {
         }
         let background = profile.own_ms(&profile.nodes[4], states::ON_CPU, 2);
         assert!(background > 0.75 * profile.nodes[4].own_ms[0], "{background}");
+    }
+
+    #[test]
+    fn one_operation_at_a_steady_rate_has_all_that_is_computed() {
+        let (mut profile, growth, mut mix) = made();
+        mix.operations.truncate(1);
+        mix.windows.iter_mut().for_each(|window| window.requests = vec![20.0]);
+        assert!(!divide(&mut profile, &growth, &mix).is_empty());
+        let computed = profile.per_request_ms(states::ON_CPU, 0) * 20.0 * WINDOWS as f64;
+        let all: f64 = profile.nodes.iter().map(|n| n.own_ms[states::ON_CPU]).sum();
+        assert!((computed - all).abs() < 1e-6, "{computed} of {all}");
     }
 
     #[test]

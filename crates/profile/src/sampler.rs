@@ -17,8 +17,8 @@ use std::collections::HashMap;
 
 /// Looks at threads per tick; with more that want one, they take turns.
 const MAX_LOOKS: usize = 64;
-/// Looks per second in the long run: one costs some 20 microseconds of CPU, all of them 0.4 % of a core.
-const LOOKS_PER_S: u64 = 200;
+/// Looks per second in the long run: one costs some 20 microseconds of CPU, all of them 0.2 % of a core.
+const LOOKS_PER_S: u64 = 100;
 /// Looks that may be saved up.
 const MOST_LOOKS: u64 = 64;
 /// What a look costs of a purse that is filled with nanoseconds times [`LOOKS_PER_S`].

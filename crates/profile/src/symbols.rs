@@ -167,11 +167,36 @@ fn other(raw: Raw, names: &Names, builder: &mut Builder, perf_maps: &mut PerfMap
             builder.frame(Frame { kind: name.kind, function, file, line, ..Frame::default() })
         }
         Raw::Made { pid, address } => match perf_maps.name(pid, address) {
-            Some(name) => builder.named(kind_of_made(&name), &shortened(&name)),
+            Some(name) => made(&name, builder),
             None => builder.named(FrameKind::Native, "[code made at run time]"),
         },
         Raw::Label(label) => builder.named(FrameKind::Label, label),
         Raw::Code { .. } | Raw::Kernel(_) => builder.named(FrameKind::Native, "[unknown]"),
+    }
+}
+
+/// A function that a runtime made, by its name in the perf map. V8's has tier, place and line in it.
+fn made(name: &str, builder: &mut Builder) -> u32 {
+    let kind = kind_of_made(name);
+    let Some((function, file, line)) = script_place(name).filter(|_| kind == FrameKind::JavaScript) else {
+        return builder.named(kind, &shortened(name));
+    };
+    let function = builder.text(if function.is_empty() { "(anonymous)" } else { function });
+    let file = builder.text(file);
+    builder.frame(Frame { kind, function, file, line, ..Frame::default() })
+}
+
+/// `JS:*fib /srv/app.js:2:14`: function, file and line. The marks of V8's compilers (`~^+*`) would make three functions
+/// of one.
+fn script_place(name: &str) -> Option<(&str, &str, u32)> {
+    let (_, rest) = name.split_once(':')?;
+    let rest = rest.trim_start_matches(['~', '^', '+', '*', '\'']);
+    let (function, place) = rest.rsplit_once(' ').unwrap_or(("", rest));
+    let (head, last) = place.rsplit_once(':')?;
+    let last: u32 = last.parse().ok()?;
+    match head.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?))) {
+        Some((file, line)) => Some((function, file, line)),
+        None => Some((function, head, last)),
     }
 }
 
@@ -241,6 +266,18 @@ mod tests {
         assert_eq!(maps.name(5, 0x1020), None);
         assert_eq!(maps.name(5, 0xfff), None);
         assert_eq!(maps.name(6, 0x1000), None);
+    }
+
+    #[test]
+    fn functions_of_scripts_have_their_place_and_one_name_for_all_compilers() {
+        assert_eq!(script_place("JS:*fib /srv/app.js:2:14"), Some(("fib", "/srv/app.js", 2)));
+        assert_eq!(script_place("JS:~fib srv.js:2"), Some(("fib", "srv.js", 2)));
+        assert_eq!(script_place("LazyCompile:^ /srv/a.js:7:1"), Some(("", "/srv/a.js", 7)));
+        assert_eq!(
+            script_place("JS:*get fib file:///srv/a.mjs:7:1"),
+            Some(("get fib", "file:///srv/a.mjs", 7))
+        );
+        assert_eq!(script_place("Script:~"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::data::{
 };
 use crate::headline::Headline;
 use crate::number::{bytes, count, finite, plural, utc};
-use crate::{charts, database, findings, levels, pick, steps, text, traces, waterfall};
+use crate::{charts, database, findings, flame, levels, pick, steps, text, traces, waterfall};
 use model::{
     Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Scaling, Step,
 };
@@ -85,6 +85,7 @@ impl ReportData {
             time: diagnosis.map(database::time).unwrap_or_default(),
             statements: last.map(|m| database::statements(m.recording)).unwrap_or_default(),
             statements_left_out: last.map_or(0, |m| database::left_out(m.recording)),
+            flames: flame::all(inputs),
             gaps: diagnosis.map(gaps).unwrap_or_default(),
             rules_not_run: diagnosis.map(rules_not_run).unwrap_or_default(),
             doubts: doubts(inputs),
@@ -104,6 +105,7 @@ impl ReportData {
         while serde_json::to_vec(self).map_or(0, |json| json.len()) > MAX_JSON_BYTES {
             dropped += 1;
             if self.waterfalls.pop().is_none()
+                && self.flames.pop().is_none()
                 && self.charts.pop().is_none()
                 && self.findings_first.pop().is_none()
                 && self.findings.pop().is_none()

@@ -1,6 +1,7 @@
 //! What the page draws: the shape of the JSON that is embedded in it. Every list and text is bounded by its builder,
 //! figures are rounded to four digits, and a figure that is not known is absent, never NaN.
 
+use crate::flame::Flame;
 use crate::headline::Headline;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub struct ReportData {
     pub(crate) time: Vec<TimeView>,
     pub(crate) statements: Vec<StatementView>,
     pub(crate) statements_left_out: usize,
+    pub(crate) flames: Vec<Flame>,
     pub(crate) gaps: Vec<GapView>,
     pub(crate) rules_not_run: Vec<RuleView>,
     pub(crate) doubts: Vec<DoubtView>,

@@ -8,6 +8,7 @@ mod critical;
 mod data;
 mod database;
 mod findings;
+mod flame;
 mod headline;
 mod html;
 mod json;

@@ -39,7 +39,9 @@ fn holder(code: &Code<'_>) -> Option<(u32, f64)> {
     for (at, node) in code.profile.nodes.iter().enumerate().skip(1).filter(|(_, n)| n.own_ms[ON_CPU] > 0.0) {
         let owner =
             code.owner(at).or_else(|| code.upward(at).find(|f| !names::waits_for_work(code.frame(*f))));
-        *by_owner.entry(owner?).or_default() += node.own_ms[ON_CPU];
+        if let Some(owner) = owner {
+            *by_owner.entry(owner).or_default() += node.own_ms[ON_CPU];
+        }
     }
     let (frame, ms) = by_owner.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     Some((frame, ms / code.profile.ledger_ms[ON_CPU].max(f64::MIN_POSITIVE)))

@@ -1,7 +1,7 @@
 //! `hot_function`: one function of the service's own takes much of an endpoint's time on a CPU.
 
 use super::predict::{Saved, saved};
-use super::{Code, CodeRule, Endpoint, Told};
+use super::{Code, CodeRule, Endpoint, Told, names};
 use model::states::ON_CPU;
 use std::collections::BTreeMap;
 
@@ -44,6 +44,11 @@ fn owned(code: &Code<'_>, endpoint: &Endpoint) -> BTreeMap<u32, Owned> {
     for node in 1..code.profile.nodes.len() {
         let ms = code.own(endpoint, node)[ON_CPU];
         let Some(owner) = (ms > 0.0).then(|| code.owner(node)).flatten() else { continue };
+        // What a codec takes below it is told as that.
+        let mut below = code.upward(node).take_while(|frame| *frame != owner);
+        if below.any(|frame| names::is_codec(code.frame(frame))) {
+            continue;
+        }
         let of = out.entry(owner).or_default();
         of.ms += ms;
         let leaf = code.profile.nodes[node].frame;

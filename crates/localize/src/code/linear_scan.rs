@@ -31,8 +31,8 @@ fn of_endpoint(code: &Code<'_>, at: usize, endpoint: &Endpoint) -> Vec<Told> {
         let Some(owner) = (ms > 0.0).then(|| code.owner(node)).flatten() else { continue };
         let of = compared.entry(owner).or_default();
         of.0 += ms;
-        let within = code.upward(node).take_while(|frame| *frame != owner);
-        if let Some(frame) = within.into_iter().find(|frame| names::is_comparison(code.frame(*frame))) {
+        let mut within = code.upward(node).take_while(|frame| *frame != owner);
+        if let Some(frame) = within.find(|frame| names::is_comparison(code.frame(*frame))) {
             *of.1.entry(frame).or_default() += ms;
         }
     }

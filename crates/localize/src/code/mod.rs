@@ -18,8 +18,9 @@ mod testing;
 pub use merge::merged;
 
 use crate::facts::Facts;
-use model::{CodeFrame, CodeKind, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs};
-use std::collections::BTreeMap;
+use model::{
+    CodeFrame, CodeKind, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs, states,
+};
 
 /// One rule on a profile.
 pub struct CodeRule {
@@ -72,15 +73,6 @@ struct Endpoint {
     ms: StateMs,
 }
 
-/// One function within one endpoint, milliseconds of a request by state.
-#[derive(Clone, Copy, Debug, Default)]
-struct Function {
-    frame: u32,
-    own_ms: StateMs,
-    /// With all that it calls, counted once where it calls itself.
-    total_ms: StateMs,
-}
-
 /// All that the rules on profiles read.
 struct Code<'a> {
     facts: &'a Facts<'a>,
@@ -92,11 +84,12 @@ impl<'a> Code<'a> {
     /// `None` without a profile.
     fn of(facts: &'a Facts<'a>) -> Option<Self> {
         let profile = facts.recording.profile.as_ref()?;
-        let endpoints = if profile.foreign || profile.times.is_empty() {
-            vec![whole(profile)]
-        } else {
-            (0..profile.operations.len()).map(|at| endpoint(facts, profile, at)).collect()
-        };
+        let told = if profile.foreign { 0 } else { profile.times.len().min(profile.operations.len()) };
+        let mut endpoints: Vec<Endpoint> = (0..told).map(|at| endpoint(facts, profile, at)).collect();
+        // Where nothing could be told apart, the service as a whole is judged.
+        if endpoints.iter().all(|endpoint| endpoint.ms[states::ON_CPU] <= 0.0) {
+            endpoints = vec![whole(profile)];
+        }
         Some(Self { facts, profile, endpoints })
     }
 
@@ -109,33 +102,6 @@ impl<'a> Code<'a> {
 
     fn frame(&self, frame: u32) -> &CodeFrame {
         &self.profile.frames[frame as usize]
-    }
-
-    /// All functions of an endpoint by frame. Labels count for the function above them.
-    fn functions(&self, endpoint: &Endpoint) -> BTreeMap<u32, Function> {
-        let mut out: BTreeMap<u32, Function> = BTreeMap::new();
-        for at in 1..self.profile.nodes.len() {
-            let own = self.own(endpoint, at);
-            if own.iter().sum::<f64>() <= 0.0 {
-                continue;
-            }
-            let mut seen: Vec<u32> = Vec::new();
-            let mut is_inner = true;
-            for frame in self.upward(at) {
-                let kind = self.frame(frame).kind;
-                if matches!(kind, CodeKind::Label | CodeKind::Threads) || seen.contains(&frame) {
-                    continue;
-                }
-                seen.push(frame);
-                let function = out.entry(frame).or_insert(Function { frame, ..Function::default() });
-                add(&mut function.total_ms, own);
-                if is_inner {
-                    add(&mut function.own_ms, own);
-                }
-                is_inner = false;
-            }
-        }
-        out
     }
 
     /// Frames from a node up to its group of threads.
@@ -181,10 +147,6 @@ impl<'a> Code<'a> {
 fn short(path: &str) -> String {
     let parts: Vec<&str> = path.rsplit('/').take(2).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
-}
-
-fn add(to: &mut StateMs, more: StateMs) {
-    to.iter_mut().zip(more).for_each(|(sum, ms)| *sum += ms);
 }
 
 /// All of a profile that knows no requests.

@@ -54,16 +54,14 @@ const FOREIGN_PREFIXES: &[&str] = &[
     "<std::",
     "__rust",
     "rust_begin",
-    "_Py",
-    "Py",
     "v8::",
     "node::",
     "uv_",
     "uv__",
     "__libc",
-    "_start",
-    "clone3",
-    "start_thread",
+    "__mem",
+    "__str",
+    "__GI_",
     "tokio::",
     "<tokio::",
     "hyper::",
@@ -80,6 +78,7 @@ const FOREIGN_PREFIXES: &[&str] = &[
     "tracing::",
     "<tracing::",
     "hashbrown::",
+    "<hashbrown::",
     "serde::",
     "<serde::",
     "serde_json::",
@@ -89,29 +88,40 @@ const FOREIGN_PREFIXES: &[&str] = &[
     "internal/",
     "reflect.",
     "encoding/",
-    "mem",
-    "str",
+    "[",
+];
+const FOREIGN_NAMES: &[&str] = &[
+    "memcpy",
+    "memmove",
+    "memset",
+    "memcmp",
+    "memchr",
+    "bcmp",
+    "strcmp",
+    "strncmp",
+    "strlen",
     "malloc",
     "free",
     "realloc",
     "calloc",
     "cfree",
-    "[",
+    "_start",
+    "clone3",
+    "start_thread",
 ];
 
 /// Whether a frame is the service's own code, as far as its name and file tell.
 pub(super) fn is_own(frame: &CodeFrame) -> bool {
     match frame.kind {
         CodeKind::Kernel | CodeKind::Label | CodeKind::Threads => false,
-        CodeKind::Python | CodeKind::JavaScript => {
-            !frame.file.is_empty() && !is_foreign_path(&frame.file) && !frame.function.starts_with('(')
-        }
+        CodeKind::Python | CodeKind::JavaScript => !frame.file.is_empty() && !is_foreign_path(&frame.file),
         CodeKind::Native => {
             let module = frame.module.rsplit('/').next().unwrap_or("");
             let foreign = FOREIGN_MODULES.iter().any(|m| module.starts_with(m))
                 || INTERPRETERS.iter().any(|m| module.starts_with(m))
                 || is_foreign_path(&frame.file)
                 || FOREIGN_PREFIXES.iter().any(|p| frame.function.starts_with(p))
+                || FOREIGN_NAMES.contains(&frame.function.as_str())
                 || frame.function == module;
             !foreign && !frame.function.is_empty()
         }

@@ -51,6 +51,28 @@ pub fn read(bytes: &[u8]) -> Result<Stacks> {
     read_folded(text).context("the profile is neither pprof, .cpuprofile nor `perf script` text, and as folded stacks it is damaged")
 }
 
+/// Whether the beginning of a file is that of a profile in text: `perf script`, `.cpuprofile`, folded stacks. Packed
+/// ones have nothing that tells them from other packed files.
+#[must_use]
+pub fn looks_like_one(head: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(head);
+    let text = text.trim_start();
+    if text.starts_with('{') {
+        return text.contains("\"callFrame\"") && text.contains("\"nodes\"");
+    }
+    if perf_script::looks_like(text) {
+        return true;
+    }
+    let is_folded = |line: &str| {
+        line.rsplit_once(' ').is_some_and(|(stack, weight)| {
+            stack.contains(';') && !weight.is_empty() && weight.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    // The last line may be cut.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).take(5).collect();
+    !lines.is_empty() && lines.iter().all(|line| is_folded(line))
+}
+
 /// Gives the threads of a profile that was read from a file the ledger that its weights make.
 fn with_ledgers(builder: Builder) -> Stacks {
     let mut stacks = builder.finish();
@@ -97,6 +119,15 @@ mod tests {
             include_bytes!("../../testdata/small.cpuprofile").to_vec(),
             include_bytes!("../../testdata/perf-script.txt").to_vec(),
         ]
+    }
+
+    #[test]
+    fn texts_of_profilers_are_told_from_other_texts() {
+        let texts: Vec<bool> = seeds().iter().map(|seed| looks_like_one(seed)).collect();
+        assert_eq!(texts, [true, false, false, true, true]);
+        for other in ["{\"resourceSpans\":[]}", "127.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 12", "", "a;b"] {
+            assert!(!looks_like_one(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

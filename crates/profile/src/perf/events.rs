@@ -21,6 +21,7 @@ const FLAG_NO_HYPERVISOR: u64 = 1 << 6;
 const FLAG_ENABLE_ON_EXEC: u64 = 1 << 12;
 const FLAG_WATERMARK: u64 = 1 << 14;
 const FLAG_SAMPLE_ID_ALL: u64 = 1 << 18;
+const FLAG_NO_KERNEL_CHAIN: u64 = 1 << 21;
 const FLAG_NO_USER_CHAIN: u64 = 1 << 22;
 const FLAG_USE_CLOCK: u64 = 1 << 25;
 /// mmap, comm, task, mmap2, comm_exec, context_switch: the side band, from one event of each thread.
@@ -185,9 +186,8 @@ fn attributes(setting: Setting, access: Access, config: u64) -> Attributes {
         | FLAG_SAMPLE_ID_ALL
         | FLAG_NO_USER_CHAIN
         | FLAG_USE_CLOCK;
-    if clock {
-        flags |= FLAGS_SIDE_BAND;
-    }
+    // Of a thread that leaves the CPU the registers are wanted; what it waits for is looked up.
+    flags |= if clock { FLAGS_SIDE_BAND } else { FLAG_NO_KERNEL_CHAIN };
     // Without the flag, `wakeup` is a number of samples; the ring wakes at half its size in any case.
     let wake_at_samples = clock && setting.wake_at_samples;
     if !wake_at_samples {

@@ -136,6 +136,68 @@ fn the_typical_report_draws_goals_steps_charts_and_a_waterfall() {
     assert!(!opened.dom.contains("hunter2"), "a password is on the page");
 }
 
+/// What a person would do, done by a script of the test: the page's own policy would refuse it.
+fn with_hands(page: &str, script: &str) -> String {
+    let policy = page.split("http-equiv=\"Content-Security-Policy\"").nth(1).expect("a policy");
+    let policy = policy.split("content=\"").nth(1).and_then(|p| p.split('"').next()).expect("its text");
+    let hands = format!("<script>(() => {{ {script} }})();</script></body>");
+    page.replace(policy, "").replace("</body>", &hands)
+}
+
+const PRESS: &str = "const box = document.querySelector('.flame-box'), press = (key) => box.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true })); \
+    const button = (text) => [...document.querySelectorAll('#flame button')].find((b) => b.textContent === text); \
+    const says = () => document.querySelector('.flame-says').textContent; const out = []; const done = () => { document.title = 'said ' + out.join(' | '); };";
+
+#[test]
+fn the_flame_graph_draws_each_state_and_says_how_it_was_taken() {
+    let opened = assert_well(
+        &sample::pages()["flame"],
+        &[
+            "id=\"flame\"",
+            "python3 app.py (process 4711)",
+            "the profiler took 0.8 % of a core",
+            "leaves 7 % unexplained",
+            "class=\"f-cpu",
+            "class=\"f-gil",
+            "similarity&lt;/script&gt;",
+        ],
+    );
+    assert!(!drawn(&opened).contains("class=\"f-blocked k3\""), "waits are shown when they are asked for");
+}
+
+#[test]
+fn the_flame_graph_is_moved_by_keys_zoomed_searched_and_compared() {
+    let script = format!(
+        "{PRESS} button('before').click(); press('ArrowDown'); press('ArrowDown'); press('ArrowDown'); out.push(says()); \
+         press('Enter'); out.push('crumbs ' + document.querySelectorAll('.flame-crumbs button').length); press('Escape'); \
+         const search = document.querySelector('.flame-search'); search.value = 'simil'; search.dispatchEvent(new Event('input')); out.push(says()); \
+         out.push('hits ' + document.querySelectorAll('.f-hit').length); search.value = ''; search.dispatchEvent(new Event('input')); \
+         const select = document.querySelector('#flame select'); select.value = 'POST /orders'; select.dispatchEvent(new Event('change')); \
+         button('blocked').click(); out.push('blocked ' + document.querySelectorAll('rect.f-blocked').length); out.push(says()); \
+         select.value = 'GET /recommendations'; select.dispatchEvent(new Event('change')); button('difference').click(); \
+         out.push('less ' + document.querySelectorAll('rect.f-less').length); \
+         const top = () => document.querySelector('#flame g[data-box=\"0\"] .f-frame').getAttribute('y'); const icicle = top(); button('Flame').click(); \
+         out.push('turned ' + (Number(top()) > Number(icicle))); done();"
+    );
+    let opened = open(&with_hands(&sample::pages()["flame"], &script), &[]);
+    assert_eq!(complaints(&opened), Vec::<String>::new());
+    let said = opened.dom.split("<title>").nth(1).and_then(|t| t.split("</title>").next()).unwrap_or("");
+    for part in [
+        // 700 + 9,000 + 400 ms of 40 s.
+        "recommend · shop/recommend.py:41: 253 ms in each second",
+        "crumbs 4",
+        "“simil”: 89 % of the time",
+        "hits 1",
+        "blocked 5",
+        "15.6 ms a request",
+        "less ",
+        "turned true",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+    assert!(!said.contains("less 0"), "{said}");
+}
+
 #[test]
 fn a_single_measurement_has_no_before_and_no_steps() {
     let opened = assert_well(&sample::pages()["single"], &["3 of 4 goals missed.", "The best single change"]);

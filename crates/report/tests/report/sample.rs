@@ -516,10 +516,18 @@ pub(crate) fn pages() -> BTreeMap<&'static str, String> {
     let bad = Measured { recording: &bad_recording, diagnosis: &bad_diagnosis };
     let wide = many(10_000);
     let page = |inputs: Inputs<'_>| html(&ReportData::new(&inputs));
+    let (mut hot, mut mended) = (recording(false), recording(true));
+    (hot.profile, mended.profile) = (Some(profile(false)), Some(profile(true)));
+    let flame = Inputs {
+        before: Some(Measured { recording: &hot, diagnosis: &first }),
+        after: Some(Measured { recording: &mended, diagnosis: &last }),
+        ..full
+    };
     BTreeMap::from([
         ("typical", page(full)),
         ("single", page(single)),
         ("levels", page(Inputs { scaling: Some(&scaling()), ..single })),
+        ("flame", page(flame)),
         ("nothing", page(Inputs::default())),
         ("empty", page(Inputs { before: Some(empty), after: Some(empty), ..Inputs::default() })),
         ("many", page(Inputs { before: Some(Measured { recording: &before, diagnosis: &wide }), ..single })),
@@ -528,4 +536,55 @@ pub(crate) fn pages() -> BTreeMap<&'static str, String> {
             page(Inputs { title: HOSTILE, before: Some(bad), after: Some(bad), steps: &bad_steps, ..full }),
         ),
     ])
+}
+
+/// A profile of a service with two endpoints: one function computes, one waits for a lock.
+pub(crate) fn profile(after: bool) -> model::Profile {
+    use model::{CallNode, CodeFrame, CodeKind, OperationTime, Profile};
+    let code = |function: &str, file: &str, line: u32| CodeFrame {
+        kind: CodeKind::Python,
+        function: function.to_owned(),
+        file: file.to_owned(),
+        line,
+        ..CodeFrame::default()
+    };
+    let group = CodeFrame { kind: CodeKind::Threads, function: "web".into(), ..CodeFrame::default() };
+    let wait =
+        CodeFrame { kind: CodeKind::Label, function: "[waits: lock (futex)]".into(), ..CodeFrame::default() };
+    let frames = vec![
+        group,
+        code("dispatch", "web/router.py", 20),
+        code("recommend", "shop/recommend.py", 41),
+        code("similarity</script><img src=x>", "shop/recommend.py", 12),
+        code("take", "shop/stock.py", 7),
+        wait,
+    ];
+    let node = |parent, frame, own_ms, of: u32| CallNode { parent, frame, own_ms, split: [of; 4] };
+    let scan = if after { 800.0 } else { 9000.0 };
+    let nodes = vec![
+        CallNode::default(),
+        node(0, 0, [20.0, 5.0, 0.0, 0.0], 3),
+        node(1, 1, [300.0, 20.0, 0.0, 40.0], 3),
+        node(2, 2, [700.0, 0.0, 0.0, 0.0], 1),
+        node(3, 3, [scan, 400.0, 0.0, 0.0], 1),
+        node(2, 4, [100.0, 0.0, 0.0, 0.0], 2),
+        node(5, 5, [0.0, 0.0, 6000.0, 0.0], 2),
+    ];
+    let splits = vec![vec![0.0, 0.0, 1.0], vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.5, 0.4, 0.1]];
+    let time = |requests| OperationTime { requests, cpu_ms: None };
+    Profile {
+        version: model::PROFILE_VERSION,
+        title: "python3 app.py (process 4711)".to_owned(),
+        wall_ms: 40_000.0,
+        own_share: 0.008,
+        unscaled_error: Some(-0.02),
+        frames,
+        nodes,
+        splits,
+        operations: vec!["GET /recommendations".into(), "POST /orders".into()],
+        times: vec![time(200.0), time(400.0)],
+        residual: 0.07,
+        windows: 40,
+        ..Profile::default()
+    }
 }

@@ -134,6 +134,9 @@ fn read_any(setting: &Setting, inputs: &[PathBuf], flags: &LogFlags) -> Result<R
 
 /// One recording's folder, or any number of trace files as one recording.
 pub(crate) fn read(inputs: &[PathBuf]) -> Result<Recording> {
+    if super::localize_profile::is_one(inputs) {
+        return super::localize_profile::read(&inputs[0]);
+    }
     if let [one] = inputs
         && one.is_dir()
     {

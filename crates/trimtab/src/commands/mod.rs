@@ -15,6 +15,7 @@ mod load_record;
 pub(crate) mod load_script;
 mod localize;
 mod localize_from;
+mod localize_profile;
 mod looping;
 mod measure;
 pub(crate) mod measure_levels;

@@ -73,7 +73,7 @@ fn named(target: &str) -> Result<Subject> {
     Ok(Subject::File(path))
 }
 
-fn read(path: &Path) -> Result<Stacks> {
+pub(super) fn read(path: &Path) -> Result<Stacks> {
     let bytes = || std::fs::metadata(path).map(|metadata| metadata.len());
     let size = bytes().with_context(|| format!("could not read {}", path.display()))?;
     ensure!(size <= formats::MAX_FILE_BYTES as u64, "{} is too large for a profile", path.display());
