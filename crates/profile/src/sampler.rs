@@ -29,6 +29,8 @@ const MAX_PROCESSES: usize = 4096;
 const FRESH_NS: u64 = 25_000_000;
 /// How often the list of an interpreter's threads is read.
 const PYTHON_THREADS_NS: u64 = 100_000_000;
+/// ... and at most, for threads that have just begun: a server may start one for each request.
+const NEW_THREADS_NS: u64 = 20_000_000;
 
 /// How a thread's states are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,7 @@ pub(crate) struct Sampler {
     /// How often a thread that wants a look gets one.
     seen_every_ns: u64,
     next_python_ns: u64,
+    next_new_ns: u64,
 }
 
 impl Sampler {
@@ -97,6 +100,7 @@ impl Sampler {
             purse: MOST_LOOKS * LOOK_PRICE,
             seen_every_ns: options.tick_ns,
             next_python_ns: 0,
+            next_new_ns: 0,
         }
     }
 
@@ -234,6 +238,9 @@ impl Sampler {
         if !self.threads.knows(tid) {
             self.threads.add(pid, tid, time, true);
         }
+        if matches!(what, Happened::Ran(_)) {
+            self.meet(tid, time);
+        }
         let seen_every_ns = self.seen_every_ns;
         let Some((at, thread)) = self.threads.find(tid) else { return };
         match what {
@@ -260,6 +267,17 @@ impl Sampler {
             }
             Happened::Named(name) => thread.name = name,
             Happened::Began { .. } | Happened::Ended => {}
+        }
+    }
+
+    /// A thread that has just begun may be an interpreter's, and gone before its list is read next.
+    fn meet(&mut self, tid: u32, now_ns: u64) {
+        let unknown = |(_, thread): (usize, &mut crate::threads::Thread)| {
+            thread.python.is_none() && thread.is_young(now_ns)
+        };
+        if now_ns >= self.next_new_ns && self.threads.find(tid).is_some_and(unknown) {
+            self.next_new_ns = now_ns + NEW_THREADS_NS;
+            self.find_python_threads();
         }
     }
 

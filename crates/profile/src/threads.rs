@@ -37,6 +37,12 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
+    /// It began within the last second.
+    pub(crate) fn is_young(&self, now_ns: u64) -> bool {
+        const YOUNG_NS: u64 = 1_000_000_000;
+        now_ns.saturating_sub(self.begin_ns) < YOUNG_NS
+    }
+
     fn ledger(&self, now_ns: u64) -> Ledger {
         let wall = self.end_ns.unwrap_or(now_ns).saturating_sub(self.begin_ns);
         let running = self.last.0.saturating_sub(self.first.0);

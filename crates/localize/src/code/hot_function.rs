@@ -78,6 +78,7 @@ fn tell(code: &Code<'_>, (at, endpoint): (usize, &Endpoint), frame: u32, owned: 
         ));
     }
     lines.extend(interval(code, endpoint, frame));
+    let agrees = busy_spans(code, endpoint, &mut lines);
     let inner = owned.inner.iter().max_by(|a, b| a.1.total_cmp(b.1)).filter(|(_, ms)| **ms >= 0.3 * owned.ms);
     if let Some((leaf, ms)) = inner {
         let leaf = &code.frame(*leaf).function;
@@ -97,9 +98,20 @@ fn tell(code: &Code<'_>, (at, endpoint): (usize, &Endpoint), frame: u32, owned: 
             "the function can be made five times as fast",
         ),
         remedy: "mend this function: a set or map instead of a list, no work in loops that can be done once, a cached result, a smaller input; and keep CPU work off the threads that serve requests",
-        confidence: if endpoint.operation.is_some() { 0.85 } else { 0.7 },
+        confidence: if endpoint.operation.is_some() && agrees { 0.85 } else { 0.7 },
         claims: vec![frame],
     }
+}
+
+/// Spans that know their time on a CPU are a second witness. Whether it says the same.
+fn busy_spans(code: &Code<'_>, endpoint: &Endpoint, lines: &mut Vec<String>) -> bool {
+    const NEAR: f64 = 1.5;
+    let Some(busy_ms) = code.busy_ms(endpoint) else { return true };
+    let profiled_ms = endpoint.ms[ON_CPU];
+    let agrees = busy_ms < NEAR * profiled_ms && profiled_ms < NEAR * busy_ms;
+    let word = if agrees { "and the profile agrees" } else { "which is far from the profile's figure" };
+    lines.push(format!("by the busy time of its spans a request takes {busy_ms:.1} ms on a CPU, {word}"));
+    agrees
 }
 
 /// The regression's own figure with its interval.

@@ -19,7 +19,7 @@ pub use merge::merged;
 
 use crate::facts::Facts;
 use model::{
-    CodeFrame, CodeKind, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs, states,
+    CodeFrame, CodeKind, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs,
 };
 
 /// One rule on a profile.
@@ -87,7 +87,7 @@ impl<'a> Code<'a> {
         let told = if profile.foreign { 0 } else { profile.times.len().min(profile.operations.len()) };
         let mut endpoints: Vec<Endpoint> = (0..told).map(|at| endpoint(facts, profile, at)).collect();
         // Where nothing could be told apart, the service as a whole is judged.
-        if endpoints.iter().all(|endpoint| endpoint.ms[states::ON_CPU] <= 0.0) {
+        if endpoints.iter().all(|endpoint| endpoint.ms.iter().sum::<f64>() <= 0.0) {
             endpoints = vec![whole(profile)];
         }
         Some(Self { facts, profile, endpoints })
@@ -98,6 +98,15 @@ impl<'a> Code<'a> {
         let node = &self.profile.nodes[node];
         let Some(operation) = endpoint.operation else { return node.own_ms };
         std::array::from_fn(|state| self.profile.own_ms(node, state, operation) / endpoint.requests.max(1.0))
+    }
+
+    /// What the spans themselves say of their time on a CPU, milliseconds of a request of the endpoint; where they do.
+    fn busy_ms(&self, endpoint: &Endpoint) -> Option<f64> {
+        let facts = self.facts;
+        let (_, of) = facts.endpoints().find(|(id, _)| facts.load.name(*id) == endpoint.name)?;
+        let roots = of.trees.iter().map(|tree| facts.forest.trees[*tree as usize].root);
+        let busy: Vec<f64> = roots.filter_map(|root| facts.call(root).busy_ns()).collect();
+        (!busy.is_empty()).then(|| busy.iter().sum::<f64>() / busy.len() as f64 / 1e6)
     }
 
     fn frame(&self, frame: u32) -> &CodeFrame {

@@ -86,7 +86,7 @@ const FOREIGN_PREFIXES: &[&str] = &[
     "runtime.",
     "net/http.",
     "internal/",
-    "reflect.",
+    "reflect.", "<[", "<&[", "<str ",
     "encoding/",
     "[",
 ];

@@ -27,10 +27,7 @@ fn of_endpoint(code: &Code<'_>, at: usize, endpoint: &Endpoint) -> Option<Told> 
             continue;
         }
         let path: Vec<u32> = code.upward(node).collect();
-        // The outermost: what the service calls.
-        let Some(codec) = path.iter().rposition(|frame| names::is_codec(code.frame(*frame))) else {
-            continue;
-        };
+        let Some(codec) = codec_on(code, &path) else { continue };
         let caller = path[codec..].iter().find(|frame| names::is_own(code.frame(**frame))).copied();
         total += ms;
         *callers.entry(caller).or_default() += ms;
@@ -71,6 +68,15 @@ fn of_endpoint(code: &Code<'_>, at: usize, endpoint: &Endpoint) -> Option<Told> 
     })
 }
 
+/// The outermost codec on a path (innermost frame first): what the service calls. A function of its own that is named so
+/// counts for what it does itself: a handler may be named after the format that it answers in.
+fn codec_on(code: &Code<'_>, path: &[u32]) -> Option<usize> {
+    let is_codec = |frame: &u32| names::is_codec(code.frame(*frame));
+    let is_own = |frame: &u32| names::is_own(code.frame(*frame));
+    let foreign = path.iter().rposition(|frame| is_codec(frame) && !is_own(frame));
+    foreign.or_else(|| path.iter().position(is_own).filter(|at| is_codec(&path[*at])))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{check, profiled};
@@ -97,6 +103,15 @@ mod tests {
     #[test]
     fn a_little_of_it_is_none() {
         check("serialization", &profiled(&CODEC.replace("cpu 2000", "cpu 150")), &expect![[""]]);
+    }
+
+    #[test]
+    fn a_handler_that_is_named_after_its_format_is_no_codec_for_what_it_calls() {
+        let text = "
+            = GET /list 100 50
+            GET /list cpu 3000 | t:web;p:list_json@/srv/app.py:9;p:rank@/srv/rank.py:3
+        ";
+        check("serialization", &profiled(text), &expect![[""]]);
     }
 
     #[test]
