@@ -153,7 +153,7 @@ impl Fitter<'_> {
         profile.residual = told.as_ref().map_or(1.0, |t| t.residual);
         let cpu_ms = |at: usize| {
             let rate = told.as_ref()?.per_request.get(at).copied().flatten()?;
-            Some(Estimate { value: rate.value, low: rate.low, high: rate.high })
+            Some(Estimate { value: rate.value, low: rate.low, high: Some(rate.high) })
         };
         let time = |(at, requests): (usize, &f64)| OperationTime { requests: *requests, cpu_ms: cpu_ms(at) };
         profile.times = self.requests.iter().enumerate().map(time).collect();
@@ -175,7 +175,7 @@ impl Fitter<'_> {
         let told = all.into_iter().filter_map(|(frame, growth)| {
             let told = self.regression.attribute(&growth)?;
             let estimate = |rate: &Option<crate::Rate>| {
-                rate.map(|r| Estimate { value: r.value, low: r.low, high: r.high })
+                rate.map(|r| Estimate { value: r.value, low: r.low, high: Some(r.high) })
             };
             let per_request = told.per_request.iter().map(estimate).collect();
             Some(FunctionTime { frame, per_request, residual: told.residual })
@@ -240,7 +240,7 @@ mod tests {
         assert!(of(2, 1) < 0.4, "{}", of(2, 1));
         assert!((of(3, 1) - 3.0).abs() < 0.6, "{}", of(3, 1));
         let cpu = profile.times[0].cpu_ms.unwrap();
-        assert!((cpu.value - 9.0).abs() < 1.0 && cpu.low < 9.0 && cpu.high > 9.0, "{cpu:?}");
+        assert!((cpu.value - 9.0).abs() < 1.0 && cpu.low < 9.0 && cpu.high.unwrap() > 9.0, "{cpu:?}");
         let build = profile.functions.iter().find(|f| profile.frames[f.frame as usize].function == "build");
         let build = build.unwrap().per_request[0].unwrap();
         assert!((build.value - 8.0).abs() < 0.8, "{build:?}");

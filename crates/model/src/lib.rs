@@ -30,8 +30,8 @@ pub use goal::{Goal, GoalError, GoalMetric, Relation};
 pub use latency::Histogram;
 pub use metrics::{MetricKind, MetricSeries, Point};
 pub use profile::{
-    CallNode, CodeFrame, CodeKind, Estimate, FunctionTime, Grown, Growth, MemoryUse, OperationTime,
-    PROFILE_VERSION, Profile, StateMs, ThreadGroup, states,
+    CallNode, CodeFrame, CodeKind, FunctionTime, Grown, Growth, MemoryUse, OperationTime, PROFILE_VERSION,
+    Profile, StateMs, ThreadGroup, states,
 };
 pub use recording::{
     Environment, ErrorClass, Gap, LatencyCell, Recording, RequestPhases, RequestSample, Run, Validity,

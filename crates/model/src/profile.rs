@@ -1,6 +1,7 @@
 //! What the service's threads did while it was measured: a tree of calls with time on CPU, queued and blocked, and how
 //! it divides among the load's operations. Small enough to be judged and drawn; the whole profile lies beside it.
 
+use crate::Estimate;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`Profile`] as it is saved; readers pass over a newer one.
@@ -72,14 +73,6 @@ pub struct ThreadGroup {
     pub threads: u32,
     pub wall_ms: f64,
     pub own_ms: StateMs,
-}
-
-/// A figure with its 95 % interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
 }
 
 /// What the requests of one operation cost the service's threads.

@@ -123,7 +123,7 @@ fn interval(code: &Code<'_>, endpoint: &Endpoint, frame: u32) -> Option<String> 
         "by the load's windows {:.1} ms a request in its own lines ({:.1} to {:.1}, residual {:.0} %)",
         estimate.value,
         estimate.low.max(0.0),
-        estimate.high,
+        estimate.high.unwrap_or(estimate.value),
         told.residual * 100.0
     ))
 }

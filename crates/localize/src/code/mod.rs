@@ -18,9 +18,7 @@ mod testing;
 pub use merge::merged;
 
 use crate::facts::Facts;
-use model::{
-    CodeFrame, CodeKind, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs,
-};
+use model::{CodeFrame, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs};
 
 /// One rule on a profile.
 pub struct CodeRule {

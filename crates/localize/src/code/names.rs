@@ -86,7 +86,10 @@ const FOREIGN_PREFIXES: &[&str] = &[
     "runtime.",
     "net/http.",
     "internal/",
-    "reflect.", "<[", "<&[", "<str ",
+    "reflect.",
+    "<[",
+    "<&[",
+    "<str ",
     "encoding/",
     "[",
 ];
