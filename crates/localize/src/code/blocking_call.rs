@@ -156,8 +156,8 @@ mod tests {
             "event_loop_blocked",
             &slow_pings(profiled(&text("cpu", ""))),
             &expect![[r#"
-            event_loop_blocked GET /ping | 154 ms of computing in report (srv/app.js:12) stop everybody else on the event loop | p95 112.2 -> 1.0 (1.0..37.7) C
-        "#]],
+                event_loop_blocked GET /ping | 154 ms of computing in report (srv/app.js:12) stop everybody else on the event loop | p95 112.3 -> 1.0 (1.0..41.0) C
+            "#]],
         );
     }
 

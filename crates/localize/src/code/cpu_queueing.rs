@@ -57,8 +57,8 @@ mod tests {
             "cpu_queueing",
             &profiled(QUEUED),
             &expect![[r#"
-            cpu_queueing GET /a | 20.0 ms of a request wait for a CPU | p95 40.0 -> 25.0 (20.0..32.5) C
-        "#]],
+                cpu_queueing GET /a | 20.0 ms of a request wait for a CPU | p95 40.1 -> 25.1 (20.1..32.6) C
+            "#]],
         );
     }
 

@@ -70,8 +70,8 @@ mod tests {
             "garbage_collection",
             &profiled(GC),
             &expect![[r#"
-            garbage_collection GET /big | garbage collection takes 66 % of the service's time on CPU | p95 50.0 -> 40.0 (30.0..45.0) C
-        "#]],
+                garbage_collection GET /big | garbage collection takes 66 % of the service's time on CPU | p95 49.8 -> 39.8 (29.8..44.8) C
+            "#]],
         );
     }
 

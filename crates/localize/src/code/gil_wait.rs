@@ -103,8 +103,8 @@ mod tests {
             "gil_wait",
             &profiled(LOCKED),
             &expect![[r#"
-            gil_wait GET /quick | 12.0 ms of a request wait for the GIL, held most by spin (srv/app.py:9) | p95 20.0 -> 8.0 (8.0..14.0) C
-        "#]],
+                gil_wait GET /quick | 12.0 ms of a request wait for the GIL, held most by spin (srv/app.py:9) | p95 20.1 -> 8.1 (8.1..14.1) C
+            "#]],
         );
     }
 

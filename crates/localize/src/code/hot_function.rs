@@ -148,7 +148,7 @@ mod tests {
             "hot_function",
             &profiled(HOT),
             &expect![[r#"
-                hot_function GET /report | 40.0 ms of CPU a request in score (srv/app.py:41) | p95 80.0 -> 48.0 (40.0..64.0) C
+                hot_function GET /report | 40.0 ms of CPU a request in score (srv/app.py:41) | p95 80.2 -> 48.2 (40.2..64.2) C
             "#]],
         );
     }

@@ -105,8 +105,8 @@ mod tests {
             "linear_scan",
             &profiled(SCAN),
             &expect![[r#"
-            linear_scan GET /mine | 27.0 ms of CPU a request for comparing element by element in shop::recommend (src/r.rs:9) | p95 60.0 -> 35.7 (33.0..47.8) C
-        "#]],
+                linear_scan GET /mine | 27.0 ms of CPU a request for comparing element by element in shop::recommend (src/r.rs:9) | p95 59.9 -> 35.6 (32.9..47.7) C
+            "#]],
         );
     }
 

@@ -107,8 +107,8 @@ mod tests {
             "lock_contention",
             &profiled(LOCK),
             &expect![[r#"
-            lock_contention GET /a | 20.0 ms of a request wait for a lock in shop::stock::take (src/stock.rs:12) | p95 30.0 -> 10.0 (10.0..20.0) C
-        "#]],
+                lock_contention GET /a | 20.0 ms of a request wait for a lock in shop::stock::take (src/stock.rs:12) | p95 29.9 -> 9.9 (9.9..19.9) C
+            "#]],
         );
     }
 
@@ -129,8 +129,8 @@ mod tests {
             "lock_contention",
             &profiled(text),
             &expect![[r#"
-            lock_contention GET /a | 20.0 ms of a request wait for a lock in take (srv/stock.py:8) | p95 30.0 -> 10.0 (10.0..20.0) C
-        "#]],
+                lock_contention GET /a | 20.0 ms of a request wait for a lock in take (srv/stock.py:8) | p95 29.9 -> 9.9 (9.9..19.9) C
+            "#]],
         );
     }
 

@@ -95,8 +95,8 @@ mod tests {
             "serialization",
             &profiled(CODEC),
             &expect![[r#"
-            serialization GET /list | 20.0 ms of CPU a request for turning data into text or back in list (srv/app.py:9) | p95 50.0 -> 40.0 (30.0..45.0) C
-        "#]],
+                serialization GET /list | 20.0 ms of CPU a request for turning data into text or back in list (srv/app.py:9) | p95 49.8 -> 39.8 (29.8..44.8) C
+            "#]],
         );
     }
 
