@@ -126,6 +126,7 @@ fn without_spans(recording: &Recording) -> Recording {
         statements: recording.statements.clone(),
         plans: recording.plans.clone(),
         costs: recording.costs.clone(),
+        profile: recording.profile.clone(),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Reading a recording. Only `run.json` can make it fail; whatever else is missing or broken becomes a gap that names
 //! the file and what is wrong with it, and the rest is read.
 
-use crate::write::{
-    COSTS, FINDINGS, LATENCIES, METRICS, PLANS, PROFILE, REQUESTS, RUN, SCALING, STATEMENTS,
-};
+use crate::write::{COSTS, FINDINGS, LATENCIES, METRICS, PLANS, PROFILE, REQUESTS, RUN, SCALING, STATEMENTS};
 use crate::{FORMAT, disk, metrics, requests, spans_read, table};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;

@@ -192,11 +192,7 @@ impl Looks {
         }
         let clock = load::Clock { unix_ns: clock::now_ns(), at: Instant::now() };
         let borders: Vec<u64> = self.all.iter().map(|l| clock.unix_ns(l.at.unwrap_or(clock.at))).collect();
-        let operations = &result.operations;
-        let mut mix = match every_request(result) {
-            Some(requests) => Mix::of_requests(operations, &borders, &requests),
-            None => Mix::of_recording(recording, &borders),
-        };
+        let mut mix = mix(result, recording, &borders);
         let counters = self.counters();
         let told = self.windows();
         let mut statements = Vec::new();
@@ -287,6 +283,14 @@ impl Looks {
 fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied()
+}
+
+/// What the load asked for in the windows between `borders`, Unix nanoseconds: from each request where all are known.
+pub fn mix(result: &LoadResult, recording: &Recording, borders: &[u64]) -> Mix {
+    match every_request(result) {
+        Some(requests) => Mix::of_requests(&result.operations, borders, &requests),
+        None => Mix::of_recording(recording, borders),
+    }
 }
 
 /// The requests with their begin and end, if all of them were kept.

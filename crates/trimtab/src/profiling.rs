@@ -1,10 +1,11 @@
 //! The service's processes, profiled while the load runs, and the time of their functions divided among the load's
 //! operations. What cannot be profiled is a gap, unless it was asked for.
 
+use crate::borders;
 use crate::clock;
 use crate::output::Output;
 use anyhow::{Context, Result, bail};
-use attribute::Mix;
+use load::LoadResult;
 use model::{Gap, Growth, Profile, Recording};
 use net::Shutdown;
 use profile::{Options, Session, Stacks, Target, distil, formats};
@@ -106,11 +107,11 @@ fn sampled(
 }
 
 /// Divides what was taken among the operations of a recording, and puts both forms into it.
-pub fn keep(taken: Result<Taken>, recording: &mut Recording, writer: Option<&Writer>) {
+pub fn keep(taken: Result<Taken>, result: &LoadResult, recording: &mut Recording, writer: Option<&Writer>) {
     let mut gaps = Vec::new();
     match taken {
         Ok(Taken { stacks, mut profile, growth }) => {
-            let mix = Mix::of_recording(recording, &growth.borders_ns);
+            let mix = borders::mix(result, recording, &growth.borders_ns);
             gaps.extend(attribute::divide(&mut profile, &growth, &mix).into_iter().map(|gap| Gap {
                 signal: "profile".to_owned(),
                 reason: format!("functions are not told apart by endpoint: {}", gap.reason),

@@ -112,8 +112,8 @@ impl Session {
         let windows = self.windows(&mut options, &mut gaps);
         let sources = self.sources();
         let (result, mut looks, profiled) = tokio::join!(
-            self.run_load(options, what),
-            borders::look(&sources, &windows, &self.shutdown),
+            Box::pin(self.run_load(options, what)),
+            Box::pin(borders::look(&sources, &windows, &self.shutdown)),
             self.profiled(load.warm_up, load.duration)
         );
         if let Some(database) = looks.again.take() {
@@ -260,7 +260,10 @@ impl Session {
         let load = &self.settings.load;
         let whole = Windows { warm_up: load.warm_up, length: load.duration, count: 1, varied: false };
         let sources = self.sources();
-        let blind = sources.database.is_none() && sources.service.is_empty() && sources.cache.is_none();
+        let blind = sources.database.is_none()
+            && sources.service.is_empty()
+            && sources.cache.is_none()
+            && self.profile == Wanted::No;
         if !load.vary || blind {
             return whole;
         }

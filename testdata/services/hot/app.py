@@ -5,8 +5,8 @@ import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-TITLES = [f"title number {n}" for n in range(300)]
-ROWS = [{"id": n, "title": title, "tags": ["a", "b"]} for n, title in enumerate(TITLES)] * 12
+TITLES = [f"title number {n}" for n in range(2400)]
+ROWS = [{"id": n, "title": title, "tags": ["a", "b"]} for n, title in enumerate(TITLES)] * 3
 
 
 def similarity(left, right):
@@ -19,7 +19,7 @@ def similarity(left, right):
 
 
 def recommend(user):
-    return [similarity("what the reader liked best", TITLES[(user + n) % 300]) for n in range(40)]
+    return [similarity("what the reader liked best", TITLES[(user + n) % 300]) for n in range(2400)]
 
 
 def export():

@@ -53,12 +53,11 @@ fn of_endpoint(code: &Code<'_>, at: usize, endpoint: &Endpoint) -> Vec<Told> {
 
 fn note(code: &Code<'_>, node: usize, own: model::StateMs, stops: &mut BTreeMap<u32, Stop>) {
     let path: Vec<u32> = code.upward(node).collect();
-    let Some(at) = path.iter().position(|f| names::is_event_loop(code.frame(*f)).is_some()) else { return };
+    let Some((at, word)) = event_loop(code, &path) else { return };
     let below = &path[..at];
     if path.iter().any(|f| names::is_blocking_pool(code.frame(*f))) {
         return;
     }
-    let Some(word) = names::is_event_loop(code.frame(path[at])) else { return };
     let Some(owner) = below.iter().find(|f| names::is_own(code.frame(**f))) else { return };
     let stop = stops.entry(*owner).or_default();
     stop.loop_word = word;
@@ -77,6 +76,14 @@ fn note(code: &Code<'_>, node: usize, own: model::StateMs, stops: &mut BTreeMap<
     if lone && word == "event loop" {
         stop.computes_ms += own[ON_CPU];
     }
+}
+
+/// Where in a path, leaf first, the loop stands, and what it is called. JavaScript runs on nothing else: there the
+/// thread itself counts where a deep stack was cut off above it.
+fn event_loop(code: &Code<'_>, path: &[u32]) -> Option<(usize, &'static str)> {
+    let named = |(at, frame): (usize, &u32)| Some((at, names::is_event_loop(code.frame(*frame))?));
+    let script = || path.iter().any(|frame| code.frame(*frame).kind == CodeKind::JavaScript);
+    path.iter().enumerate().find_map(named).or_else(|| script().then(|| (path.len() - 1, "event loop")))
 }
 
 /// Another endpoint with most requests; the endpoint itself where there is none.
