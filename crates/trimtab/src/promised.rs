@@ -24,16 +24,19 @@ pub fn hold(before: &Diagnosis, after: &Diagnosis, tolerance: f64, judgement: &m
     judgement.reasons.splice(0..0, told);
 }
 
-/// In the order of the diagnosis before.
+/// In the order of the diagnosis before. What could not be looked for after the change is not gone.
 fn gone<'a>(before: &'a Diagnosis, after: &Diagnosis) -> Vec<&'a Finding> {
-    let left = |finding: &Finding| after.findings.iter().any(|f| f.fingerprint == finding.fingerprint);
+    let left = |finding: &Finding| {
+        after.findings.iter().any(|f| f.fingerprint == finding.fingerprint)
+            || after.rules_not_run.iter().any(|rule| rule.rule == finding.rule)
+    };
     before.findings.iter().filter(|finding| !left(finding)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::hold;
-    use model::{Diagnosis, Judgement};
+    use model::{Diagnosis, Judgement, RuleNotRun};
     use model::{Evidence, Finding, Grade, MetricVerdict, Place, Prediction, Severity, Verdict};
 
     fn finding(fingerprint: &str, severity: Severity, (low_ms, high_ms): (f64, f64)) -> Finding {
@@ -111,6 +114,16 @@ mod tests {
             assert_eq!(judgement.reasons.len(), 2, "{:?}", judgement.reasons);
             assert!(judgement.reasons[0].starts_with("gone since: finding a, predicted for p95"));
         }
+    }
+
+    #[test]
+    fn what_was_not_looked_for_is_not_gone() {
+        let before = found(vec![finding("a", Severity::Warning, (50.0, 70.0))]);
+        let unseen = RuleNotRun { rule: "n_plus_one".to_owned(), missing_signal: "traces".to_owned() };
+        let after = Diagnosis { rules_not_run: vec![unseen], ..Diagnosis::default() };
+        let mut judgement = judged();
+        hold(&before, &after, 0.05, &mut judgement);
+        assert_eq!(judgement, judged());
     }
 
     #[test]

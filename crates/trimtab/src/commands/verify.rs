@@ -6,6 +6,7 @@ use crate::args::VerifyArgs;
 use crate::clock;
 use crate::cycle;
 use crate::in_force::{self, InForce};
+use crate::profiling::Wanted;
 use crate::promised;
 use crate::session::{self, Session};
 use crate::settings::Settings;
@@ -101,6 +102,8 @@ async fn measured(setting: &Setting, args: &VerifyArgs) -> Result<Judgement> {
     {
         return Box::pin(of_change(setting, &mut session, noted, finding, (&before, Refuted::Stays))).await;
     }
+    // The same instruments, so that what one of them found can be looked for again.
+    session.profile = if before.profile.is_some() { Wanted::IfPossible } else { Wanted::No };
     let (folder_after, after) = again(setting, &mut session).await?;
     by_hand(setting, [&folder, &folder_after], (&before, &after), session.settings.verify.tolerance)
 }
