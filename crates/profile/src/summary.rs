@@ -90,7 +90,13 @@ pub fn summarize(stacks: &Stacks) -> Summary {
         functions,
         waits,
         complete_share: share(quality.complete_stacks, quality.native_stacks),
-        running_error: share(quality.unscaled_ns[0], ledger.running_ns).map(|ratio| ratio - 1.0),
+        // A file of stacks does not say what they were scaled from.
+        running_error: quality
+            .unscaled_ns
+            .iter()
+            .any(|ns| *ns > 0)
+            .then(|| share(quality.unscaled_ns[0], ledger.running_ns).map(|ratio| ratio - 1.0))
+            .flatten(),
         own_share: share(quality.own_cpu_ns, stacks.wall_ns).unwrap_or(0.0),
     }
 }
