@@ -47,12 +47,12 @@ async fn compare(shop: &mut Shop, args: &PredictionsArgs) -> Result<(Vec<Row>, V
         left = diagnosis.findings;
         for case in wanted {
             shop.hands.undo(&case.change).await?;
-            rows.push(look_and_compare(shop, args, case).await?);
+            rows.push(Box::pin(look_and_compare(shop, args, case)).await?);
             shop.hands.apply(&case.change).await?;
         }
     } else {
         for case in wanted {
-            rows.push(look_and_compare(shop, args, case).await?);
+            rows.push(Box::pin(look_and_compare(shop, args, case)).await?);
         }
     }
     Ok((rows, left))

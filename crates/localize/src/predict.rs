@@ -83,8 +83,10 @@ pub fn predict(
         let scale = if recorded > 0.0 { measured / recorded } else { 1.0 } / 1e6;
         let gained = |after: f64| (recorded - (recorded - after) * calibration).max(0.0);
         let after = gained(quantile(&point, q)) * relief.point;
-        let low = gained(quantile(&most, lower_rank(q, sample.seen))) * relief.most;
-        let high = gained(quantile(&least, upper_rank(q, sample.seen))) * relief.least;
+        // Where a measurement as long as this one would find it: both are samples, so the error is that of two.
+        let seen = sample.seen / 2;
+        let low = gained(quantile(&most, lower_rank(q, seen))) * relief.most;
+        let high = gained(quantile(&least, upper_rank(q, seen))) * relief.least;
         QuantilePrediction {
             quantile: q,
             before_ms: round(measured / 1e6),
@@ -143,11 +145,16 @@ impl Sample {
 /// The bootstrap distribution of a sample's quantile is that of order statistics with binomial ranks (Efron 1979):
 /// its 5th and 95th percentile are read off directly, without drawing.
 fn lower_rank(q: f64, count: usize) -> f64 {
-    (q - Z90 * (q * (1.0 - q) / count.max(1) as f64).sqrt()).max(0.0)
+    (q - rank_error(q, count)).max(0.0)
 }
 
 fn upper_rank(q: f64, count: usize) -> f64 {
-    (q + Z90 * (q * (1.0 - q) / count.max(1) as f64).sqrt()).min(1.0)
+    (q + rank_error(q, count)).min(1.0)
+}
+
+/// Half the width of a 90 % interval, in ranks.
+fn rank_error(q: f64, count: usize) -> f64 {
+    Z90 * (q * (1.0 - q) / count.max(1) as f64).sqrt()
 }
 
 /// Milliseconds to a microsecond: no more is known.
