@@ -122,7 +122,7 @@ async fn a_cache_that_does_not_answer_is_a_gap_without_its_password() {
     service.settings(folder.path(), 9, &[("items", 15.0)], &cache);
     let (diagnosis, ran) = measured(folder.path()).await;
     let told = gaps(&diagnosis);
-    assert!(told.contains("could not read the commands of redis://127.0.0.1"), "{told}");
+    assert!(told.contains("redis://127.0.0.1") && told.contains("check [cache] url"), "{told}");
     assert!(!ran.out.contains("hunter2") && !ran.err.contains("hunter2"), "{ran:?}");
     assert!(folder.path().join("out/costs.json").is_file(), "the rest was measured");
 }
