@@ -58,18 +58,8 @@ function step(s) {
           { title: "change (95 %)", right: true, text: (m) => `${signed(m.ratio)} (${signed(m.low)} to ${signed(m.high)})` }, { title: "visible from", right: true, text: (m) => percent(m.detectable) },
           { title: "verdict", text: (m) => chip(VERDICTS[m.verdict][0], VERDICTS[m.verdict][1]) },
         ], s.metrics, { label: `Metrics of step ${s.number}` }),
+        f.rerun && rerun(f.rerun, `Before and after of step ${s.number}`),
         s.apply && [el("h4", {}, "Applied"), el("pre", {}, s.apply)], s.undo && [el("h4", {}, "Undo"), el("pre", {}, s.undo)])));
-}
-
-function finding(f, n) {
-  const [tone, severity] = SEVERITIES[f.severity], p = f.prediction;
-  return el("article", { class: "card finding", "aria-label": `Finding ${n + 1}` },
-    el("h3", {}, `${n + 1}. ${f.title}`),
-    el("div", { class: "chips" }, chip(tone, severity), el("span", { class: "small dim" }, [words(f.rule), f.endpoint, f.service].filter(Boolean).join(" · "))),
-    p && el("div", { class: "predict" }, el("span", {}, p.metric), el("strong", {}, `${ms(p.before_ms)} → ${ms(p.after.value)}`), el("span", { class: "dim" }, `${range(p.after.low, p.after.high)}, grade ${p.grade}`)),
-    evidence(f.evidence), place2(f),
-    el("p", { class: "small dim" }, [known(f.calls_per_request) && `${digits(f.calls_per_request)} calls per request`, known(f.share_of_critical_path) && `${percent(f.share_of_critical_path)} of the critical path`, known(f.confidence) && `confidence ${percent(f.confidence)}`].filter(Boolean).join(" · ")),
-    p && p.assumption && el("p", { class: "small dim" }, `Assumed: ${p.assumption}`), remedies(f), plan(f));
 }
 
 function endpoints() {
@@ -128,9 +118,9 @@ function page() {
     series.length > 0 && section("time", ["Over time"], "A steady picture is what makes the figures worth comparing.", null, el("div", { class: "charts" }, series)),
     section("traces", ["Inside a request", "Traces"], data.waterfalls.length ? "A typical and a slow trace; alike calls share a row." : null, null, data.waterfalls.length ? waterfalls(data.waterfalls) : empty("waterfalls")),
     data.flames.length > 0 && section("functions", ["Functions"], "What the service's threads did: widths are time, in the states that the kernel counted.", null, flameGraph(data.flames)),
-    section("findings", [two ? "Findings still open" : "Findings", "Findings"], open ? "Ranked by what the fix would bring." : null, open, open ? data.findings.map(finding) : empty("findings"),
+    section("findings", [two ? "Findings still open" : "Findings", "Findings"], open ? "Ranked by what the fix would bring." : null, open, open ? [findingList(data.findings, "finding"), data.findings.map((f, n) => finding(f, n, "finding"))] : empty("findings"),
       data.findings_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.findings_left_out, "more finding")} not shown`),
-      was > 0 && el("details", {}, el("summary", {}, `${plural(was, "finding")} of the first measurement`), data.findings_first.map(finding))),
+      was > 0 && el("details", {}, el("summary", {}, `${plural(was, "finding")} of the first measurement`), data.findings_first.map((f, n) => finding(f, n, "first")))),
     data.statements.length > 0 && section("database", ["Database"], "Statements by their time, with the plan that the database chose and the rows that came of it.", data.statements.length + data.statements_left_out, [data.statements.map(statement), data.statements_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.statements_left_out, "more statement")} not shown`)]),
     section("unseen", ["What could not be seen", "Not seen"], null, data.gaps.length, unseen()),
     section("environment", ["Where and when", "Environment"], null, null, environment()),

@@ -75,6 +75,7 @@ impl Case {
             remedies: Vec::new(),
             evidence: Evidence::default(),
             confidence: 0.0,
+            rerun: None,
         }
     }
 }

@@ -188,7 +188,7 @@ impl Collector {
     }
 
     /// Patterns became one: so do their figures. Cells follow when there is need to.
-    fn follow_merged(&mut self) {
+    pub(crate) fn follow_merged(&mut self) {
         for (from, into) in self.routes.take_merged() {
             self.moved.insert(from, into);
             for method in 0..=OTHER_METHOD {

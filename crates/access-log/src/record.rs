@@ -45,6 +45,8 @@ impl Collector {
     /// The recording. `logs` are the names of what was read and how that went.
     #[must_use]
     pub fn finish(mut self, logs: &[(String, Scan)]) -> Collected {
+        self.routes.settle();
+        self.follow_merged();
         self.settle();
         let mut gaps = hints::gaps(&self, logs);
         let (mut endpoints, folded) = self.named();

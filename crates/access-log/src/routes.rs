@@ -44,9 +44,18 @@ impl Default for Routes {
     }
 }
 
-/// Whether a segment is what the last pattern of its place stands for.
+/// The longest ending of a file's name.
+const MAX_ENDING: usize = 5;
+
+/// Whether a segment is what the last pattern of its place stands for; `54.png` is as much a value as `54`.
 fn is_value(segment: &str) -> bool {
-    segment.len() > MAX_NAME_BYTES || segment.contains(['%', '@', '=']) || template::is_value(segment)
+    let file = segment.rsplit_once('.').filter(|(_, ending)| {
+        ending.len() <= MAX_ENDING && ending.starts_with(|c: char| c.is_ascii_alphabetic())
+    });
+    segment.len() > MAX_NAME_BYTES
+        || segment.contains(['%', '@', '='])
+        || template::is_value(segment)
+        || file.is_some_and(|(stem, _)| template::is_value(stem))
 }
 
 /// Whether a router's pattern holds a parameter there: `{id}`, `:id`, `<int:id>`.
@@ -164,6 +173,17 @@ impl Routes {
         }
         self.nodes.push(Node { name: name.into(), parent, ..Node::default() });
         u32::try_from(self.nodes.len() - 1).ok()
+    }
+
+    /// Names that seemed frequent when their place was closed and were not, once everything was seen.
+    pub fn settle(&mut self) {
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].closed
+                && let Ok(at) = RouteId::try_from(at)
+            {
+                self.close(at);
+            }
+        }
     }
 
     /// From here on names are values, but for those that many requests have.

@@ -79,10 +79,10 @@ fn a_log_with_times_is_judged_as_a_recording_is() {
         GET /export n=150 0.250/s p50=539.8 p95=948.0 errors=0.000
         GET /login n=150 0.250/s p50=10.0 p95=10.0 errors=0.000
         GET /orders/{id} n=150 0.250/s p50=42.8 p95=46.2 errors=0.100
-        finding not_observable GET /orders/{id} 100 % of the time is explained by no span
+        finding failing_requests GET /orders/{id} 10.0 % of the requests fail: 503
+        finding slow_endpoint GET /orders/{id} slow, and nothing within it was seen: p95 46 ms
         finding large_payload GET /export replies with 547 kB
-        finding not_observable GET /login 100 % of the time is explained by no span
-        finding not_observable GET /export 100 % of the time is explained by no span
+        finding slow_endpoint GET /export slow, and nothing within it was seen: p95 948 ms
         gap log: 150 requests for paths that were never found (400, 404, 405) are one endpoint, `(not found)`: most often /wp-admin/103.php (1), /wp-admin/107.php (1), /wp-admin/11.php (1)
         gap traces: an access log shows requests from outside: no step within them can be seen
     "#]].assert_eq(&text);

@@ -1,7 +1,7 @@
 //! The rules as a document, made from their table.
 
-use crate::code;
 use crate::rules::RULES;
+use crate::{code, outside};
 use std::fmt::Write;
 
 /// `docs/rules.md`.
@@ -28,6 +28,11 @@ pub fn rules_markdown() -> String {
             out,
             "\n## `{name}` (profile)\n\n{why}\n\n- Fires: {how}\n- Predicts: {predicts}\n- Needs: a profile\n"
         );
+    }
+    out.push_str("\n# Rules on requests from outside\n\nThey need an access log, or the load's own figures; they claim no cause and predict nothing.\n");
+    for rule in outside::RULES {
+        let (name, why, how) = (rule.name, rule.why, rule.how);
+        let _infallible = write!(out, "\n## `{name}` (outside)\n\n{why}\n\n- Fires: {how}\n");
     }
     out
 }

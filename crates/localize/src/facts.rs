@@ -16,6 +16,9 @@ use hashbrown::HashMap;
 use model::{Plan, Recording, ResourceId, SpanTable, Statement, Sym, Value};
 use std::collections::BTreeSet;
 
+/// Attribute of the resource that a log's reader sets, and what it says there.
+const SOURCE: &str = "telemetry.source";
+const LOG: &str = "access log";
 /// Levels of a path that are written out.
 const MAX_PATH: usize = 32;
 
@@ -41,6 +44,8 @@ pub struct Facts<'a> {
     pub links: Vec<Link>,
     /// Some service has two instances or more.
     pub has_instances: bool,
+    /// The spans are lines of an access log: nothing within a request could be seen.
+    pub only_outside: bool,
     /// By shape: calls that only begin, end or set up, see [`crate::rules`]; asked of many nodes.
     controls: Vec<bool>,
     /// By key of the text: positions among the recording's statements and plans.
@@ -83,6 +88,7 @@ impl<'a> Facts<'a> {
             attributed: BTreeSet::new(),
             links,
             has_instances,
+            only_outside: is_log(recording),
             controls,
             statements,
             plans,
@@ -247,6 +253,18 @@ impl<'a> Facts<'a> {
 }
 
 /// Resources of one service with different instances.
+/// An access log, with or without response times.
+fn is_log(recording: &Recording) -> bool {
+    let spans = &recording.spans;
+    let counted = recording.metrics.iter().any(|series| series.name == model::metrics::names::REQUESTS);
+    let made = |resource: ResourceId| {
+        let mut attributes = spans.packed_resource(resource).iter();
+        attributes.any(|a| spans.strings.get(a.key) == SOURCE && spans.unpack(a.value).as_text() == Some(LOG))
+    };
+    let resources = (0..spans.resource_count()).filter_map(|number| u32::try_from(number).ok());
+    counted && resources.map(ResourceId).all(made)
+}
+
 fn has_instances(spans: &SpanTable, calls: &Calls) -> bool {
     let mut first: HashMap<&str, Sym> = HashMap::new();
     for number in 0..spans.resource_count() {

@@ -34,7 +34,8 @@ pub(crate) fn reasons(
         ));
     }
     let covered = facts.coverage.get(endpoint as usize).copied().unwrap_or(1.0);
-    if prediction.is_some() && covered < t.min_coverage && !facts.is_attributed(endpoint) {
+    let traced = !facts.is_attributed(endpoint) && !facts.only_outside;
+    if prediction.is_some() && covered < t.min_coverage && traced {
         out.push(format!(
             "spans explain {:.0} % of this endpoint's time only: the rest is not judged",
             covered * 100.0

@@ -15,8 +15,10 @@ mod hold;
 pub mod links;
 pub mod load;
 pub mod load_model;
+pub mod outside;
 pub mod predict;
 pub mod rank;
+pub mod rerun;
 pub mod resolve;
 pub mod rules;
 pub mod runtime;
@@ -62,7 +64,12 @@ fn compared(facts: &Facts<'_>, options: &Options<'_>) -> Vec<Claim> {
 /// Every rule's name, as findings bear it, in order of precedence.
 #[must_use]
 pub fn rule_names() -> Vec<&'static str> {
-    rules::RULES.iter().map(|rule| rule.name).chain(rules_of_code_alone()).collect()
+    let mut names: Vec<&str> =
+        rules::RULES.iter().map(|rule| rule.name).chain(rules_of_code_alone()).collect();
+    let outside = outside::RULES.iter().map(|rule| rule.name).filter(|name| !names.contains(name));
+    let outside: Vec<&str> = outside.collect();
+    names.extend(outside);
+    names
 }
 
 /// Rules that read nothing but a profile.
@@ -84,7 +91,8 @@ pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
     let (goals, mut gaps) = goals::judge(&facts, &options.goals);
     let (claims, rules_not_run) = claims(&facts, options);
     let findings = rank::rank(&facts, options, &goals, claims).findings;
-    let mut findings = code::merged(&facts, options, &goals, findings);
+    let findings = code::merged(&facts, options, &goals, findings);
+    let mut findings = outside::merged(&facts, options, findings);
     attributed::restate(&facts, &mut findings);
     gaps.extend(recording.run.gaps.iter().cloned());
     gaps.extend(summary::gaps(&facts));

@@ -5,10 +5,13 @@ use crate::Options;
 use crate::facts::Facts;
 use crate::hold;
 use crate::predict::{Sample, predict};
+use crate::rerun;
 use crate::resolve::{Class, hash};
 use crate::rules::{Candidate, Fix};
 use crate::shape::{EndpointId, ShapeId};
+use crate::simulate::Simulator;
 use crate::standing::Standing;
+use crate::tree::TreeId;
 use hashbrown::{HashMap, HashSet};
 use model::{Evidence, Finding, GoalMetric, GoalResult, Grade, Prediction, QuantilePrediction, Severity};
 
@@ -16,6 +19,8 @@ use model::{Evidence, Finding, GoalMetric, GoalResult, Grade, Prediction, Quanti
 const FINGERPRINT_VERSION: &str = "v1";
 const MAX_TRACE_IDS: usize = 10;
 const MAX_SPAN_IDS: usize = 200;
+/// The first so many findings are drawn with their fix.
+const MAX_DRAWN: usize = 20;
 
 /// A candidate with the name of its rule.
 pub struct Claim {
@@ -43,6 +48,7 @@ pub fn rank(facts: &Facts<'_>, options: &Options<'_>, goals: &[GoalResult], clai
         standings: HashMap::new(),
         claimed: Vec::new(),
         fixes: HashMap::new(),
+        examples: HashMap::new(),
     };
     let mut ranked: Vec<(Order, Finding)> =
         claims.into_iter().filter_map(|claim| ranker.judge(claim)).collect();
@@ -57,6 +63,7 @@ pub fn rank(facts: &Facts<'_>, options: &Options<'_>, goals: &[GoalResult], clai
             findings.push(finding);
         }
     }
+    ranker.draw(&mut findings);
     Ranked { findings, fixes: ranker.fixes }
 }
 
@@ -82,6 +89,8 @@ struct Ranker<'a> {
     standings: HashMap<EndpointId, Standing>,
     claimed: Vec<ShapeId>,
     fixes: HashMap<String, (EndpointId, Fix)>,
+    /// By fingerprint: a typical request, and the shapes that the finding is about.
+    examples: HashMap<String, (TreeId, Vec<ShapeId>)>,
 }
 
 impl Ranker<'_> {
@@ -109,7 +118,15 @@ impl Ranker<'_> {
         let noise = self.samples.get(&endpoint).map(Sample::noise_ms);
         candidate.lines.extend(hold::reasons(self.facts, endpoint, standing, prediction.as_ref(), noise));
         if let Some(fix) = candidate.fix.clone() {
-            self.fixes.entry(fingerprint(self.facts, rule, &candidate)).or_insert((endpoint, fix));
+            let fingerprint = fingerprint(self.facts, rule, &candidate);
+            if let Some(tree) = self.typical(&candidate).first() {
+                let known = candidate.nodes.iter().map(|node| self.facts.shapes.of_node[*node as usize]);
+                let mut shapes: Vec<ShapeId> = known.chain(candidate.claims.iter().copied()).collect();
+                shapes.sort_unstable();
+                shapes.dedup();
+                self.examples.entry(fingerprint.clone()).or_insert((*tree, shapes));
+            }
+            self.fixes.entry(fingerprint).or_insert((endpoint, fix));
         }
         let finding = self.finding(rule, candidate, prediction, severity);
         let saved = finding.1.as_ref().map_or(0.0, |p| p.gain_ms().max(0.0) * finding.0);
@@ -258,17 +275,40 @@ impl Ranker<'_> {
             prediction: None,
             remedies: candidate.remedies,
             confidence: candidate.confidence.clamp(0.0, limit),
+            rerun: None,
         };
         (facts.rate_per_s(endpoint), prediction, finding)
     }
 
-    fn evidence(&self, candidate: &Candidate) -> Evidence {
+    /// The first findings whose fix could be run on requests that were recorded.
+    fn draw(&self, findings: &mut [Finding]) {
+        let facts = self.facts;
+        let mut simulator = Simulator::new(facts.stage());
+        for finding in findings.iter_mut().take(MAX_DRAWN) {
+            let fix = self.fixes.get(&finding.fingerprint);
+            let Some(((endpoint, fix), (tree, found))) = fix.zip(self.examples.get(&finding.fingerprint))
+            else {
+                continue;
+            };
+            if !facts.is_attributed(*endpoint) && !facts.only_outside && finding.prediction.is_some() {
+                finding.rerun = Some(rerun::draw(facts, &mut simulator, *tree, &fix.point, found));
+            }
+        }
+    }
+
+    /// Requests that show it, nearest to their median first.
+    fn typical(&self, candidate: &Candidate) -> Vec<TreeId> {
         let facts = self.facts;
         let mut trees = candidate.trees.clone();
-        // Typical first: nearest to the median of those that show it.
         trees.sort_unstable_by_key(|t| (facts.root_ns(*t), *t));
         let median = trees.get(trees.len() / 2).map_or(0, |t| facts.root_ns(*t));
         trees.sort_by_key(|t| ((facts.root_ns(*t) - median).abs(), *t));
+        trees
+    }
+
+    fn evidence(&self, candidate: &Candidate) -> Evidence {
+        let facts = self.facts;
+        let trees = self.typical(candidate);
         let ids = trees.iter().take(MAX_TRACE_IDS);
         let spans = candidate.nodes.iter().take(MAX_SPAN_IDS);
         let table = &facts.recording.spans;
@@ -290,10 +330,11 @@ fn fingerprint(facts: &Facts<'_>, rule: &str, candidate: &Candidate) -> String {
     let endpoint = facts.shapes.endpoint(candidate.endpoint);
     let path = candidate.shape.map(|s| facts.path(s)).unwrap_or_default();
     let resource = candidate.place.resource.as_deref().unwrap_or("");
-    let parts = [rule, facts.name(endpoint.service), facts.name(endpoint.template), &path, resource];
-    let mut sum = 0xcbf2_9ce4_8422_2325;
-    for part in parts {
-        sum = hash(&[0xff], hash(part.as_bytes(), sum));
-    }
+    fingerprint_of(&[rule, facts.name(endpoint.service), facts.name(endpoint.template), &path, resource])
+}
+
+/// The fingerprint of what a finding is about.
+pub(crate) fn fingerprint_of(parts: &[&str]) -> String {
+    let sum = parts.iter().fold(0xcbf2_9ce4_8422_2325, |sum, part| hash(&[0xff], hash(part.as_bytes(), sum)));
     format!("{FINGERPRINT_VERSION}:{sum:016x}")
 }

@@ -170,6 +170,49 @@ impl<'a> Simulator<'a> {
         self.new_ns[0] - sooner_ns(tree, fix)
     }
 
+    /// Start and end of each node of the tree that [`Self::root_ns`] ran last, in nanoseconds after its root's start;
+    /// `None`: the call is not made any more.
+    #[must_use]
+    pub fn placed(&self, tree: TreeId) -> Vec<Option<(f64, f64)>> {
+        let forest = self.stage.forest;
+        let (root, end) = {
+            let tree = &forest.trees[tree as usize];
+            (tree.root, tree.end)
+        };
+        let mut out: Vec<Option<(f64, f64)>> = Vec::with_capacity((end - root) as usize);
+        // How much longer or shorter time within a node has become, and whether all of it was drawn out evenly.
+        let mut within: Vec<(f64, bool)> = Vec::with_capacity(out.capacity());
+        for id in root..end {
+            let at = (id - root) as usize;
+            let (node, edit, new_ns) = (forest.node(id), self.edits[at], self.new_ns[at]);
+            let evenly = !edit.leaf_ns.is_nan();
+            let own = if evenly { new_ns / (node.duration_ns() as f64).max(1.0) } else { edit.stretch };
+            if id == root {
+                out.push(Some((0.0, new_ns.max(0.0))));
+                within.push((own, evenly));
+                continue;
+            }
+            let above = (node.parent - root) as usize;
+            let (factor, is_even) = within[above];
+            let parent_start_ns = forest.node(node.parent).start_ns;
+            let recorded = (node.start_ns - parent_start_ns) as f64;
+            let placed = out[above].filter(|_| !edit.gone).map(|(start, _)| {
+                if is_even {
+                    let from = start + recorded * factor;
+                    (from, from + node.duration_ns() as f64 * factor)
+                } else if node.detached {
+                    (start + recorded, start + recorded + new_ns)
+                } else {
+                    let from = start + self.starts[at] * factor;
+                    (from, from + new_ns * factor)
+                }
+            });
+            out.push(placed);
+            within.push(if is_even { (factor, true) } else { (factor * own, evenly) });
+        }
+        out
+    }
+
     fn apply(&mut self, tree: TreeId, root: NodeId, transform: &Transform) {
         let shapes = self.stage.shapes;
         match transform {

@@ -5,7 +5,7 @@ use crate::Options;
 use crate::facts::Facts;
 use crate::goals::{of_endpoint, quantile_ms};
 use crate::shape::EndpointId;
-use model::{GoalMetric, Prediction};
+use model::{Goal, GoalMetric, Histogram, Prediction};
 
 /// Of one endpoint, by its own figures: a goal that only another endpoint misses (`p95(*)`) is met here.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,6 +62,21 @@ impl Standing {
         let won = nearest.map_or(prediction.gain_ms(), |q| q.before_ms - q.after_ms);
         (won / excess_ms).clamp(0.0, 1.0)
     }
+}
+
+/// What an endpoint, by its response times, misses its goals on them by, milliseconds; 0: all are met; `None`: there are
+/// none.
+pub(crate) fn excess_ms(goals: &[Goal], name: &str, responses: &Histogram) -> Option<f64> {
+    let of_goal = |goal: &Goal| {
+        let measured = match goal.metric {
+            GoalMetric::Quantile(q) => responses.quantile_ms(q)?,
+            GoalMetric::Mean => responses.mean_ms()?,
+            _ => return None,
+        };
+        Some(if goal.is_met_by(measured) { 0.0 } else { (measured - goal.limit).abs() })
+    };
+    let concerned = goals.iter().filter(|goal| goal.concerns(name));
+    concerned.filter_map(of_goal).max_by(f64::total_cmp)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(crate) fn recording(facts: &Facts<'_>) -> RecordingFigures {
         .endpoints()
         .map(|(id, endpoint)| {
             let load = &facts.load.endpoints[id as usize];
-            let drawn = facts.is_attributed(id);
+            let drawn = facts.is_attributed(id) || facts.only_outside;
             let traces = if drawn { 0 } else { endpoint.trees.len() as u64 };
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let stood_for = endpoint.requests.round() as u64;

@@ -102,6 +102,12 @@ pub struct Thresholds {
     pub reply_bytes_per_row: f64,
     /// Large payload: bytes of a body.
     pub payload_bytes: f64,
+    /// Failing: share of an endpoint's requests ...
+    pub failing_share: f64,
+    /// ... and number of them.
+    pub failing_requests: u64,
+    /// Slow, and nothing within it seen: share of the time of all requests.
+    pub slow_endpoint_share: f64,
     /// Large payload: share of the latency that goes with the size.
     pub payload_share: f64,
     /// Slow dependency: share of the critical path in one callee or its edge.
@@ -286,6 +292,9 @@ impl Default for Thresholds {
             over_fetch_bytes_per_row: 8.0,
             reply_bytes_per_row: 40.0,
             payload_bytes: 100_000.0,
+            failing_share: 0.01,
+            failing_requests: 5,
+            slow_endpoint_share: 0.10,
             payload_share: 0.10,
             dependency_share: 0.30,
             self_time_share: 0.30,

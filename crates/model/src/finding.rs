@@ -1,5 +1,6 @@
 //! A finding: what is slow, where, how we know, what to do, and what that will bring.
 
+use crate::Rerun;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -159,4 +160,7 @@ pub struct Finding {
     pub remedies: Vec<Remedy>,
     pub evidence: Evidence,
     pub confidence: Confidence,
+    /// A request that shows it, before and after; of the first findings whose fix was run on recorded traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<Rerun>,
 }

@@ -11,6 +11,7 @@ mod latency;
 pub mod metrics;
 mod profile;
 mod recording;
+mod rerun;
 mod scaling;
 mod spans;
 pub mod sql;
@@ -37,6 +38,7 @@ pub use recording::{
     Environment, ErrorClass, Gap, LatencyCell, Recording, RequestPhases, RequestSample, Run, Validity,
     ValidityIssue,
 };
+pub use rerun::{Rerun, RerunRow, Stretch};
 pub use scaling::{
     Bounds, Ceiling, Curve, CurvePoint, CurveStatus, Estimate, GoalRate, Knee, Level, LevelGoal, LevelKind,
     LevelState, LevelStop, LimitKind, Limiting, Replicas, ResourceUse, SCALING_VERSION, Scaling, StopKind,

@@ -104,4 +104,9 @@ pub mod names {
     pub const POOL_PENDING: &str = "db.client.connection.pending_requests";
     /// Quantile (or counter of sums), seconds of waiting for a connection.
     pub const POOL_WAIT: &str = "db.client.connection.wait_time";
+    /// Counter of requests that a log tells. Attributes `http.request.method`, `http.route`,
+    /// `http.response.status_code`.
+    pub const REQUESTS: &str = "http.server.requests";
+    /// Quantiles of the bytes of replies that a log tells. Attributes `http.request.method`, `http.route`, `quantile`.
+    pub const REPLY_BYTES: &str = "http.server.response.body.size";
 }

@@ -7,6 +7,7 @@ use crate::data::{
 };
 use crate::headline::Headline;
 use crate::number::{bytes, count, finite, plural, utc};
+use crate::trace_url::TraceUrl;
 use crate::{charts, database, findings, flame, levels, pick, steps, text, traces, waterfall};
 use model::{
     Diagnosis, EndpointFigures, Environment, Goal, GoalMetric, GoalResult, Recording, Scaling, Step,
@@ -42,6 +43,8 @@ pub struct Inputs<'a> {
     pub before: Option<Measured<'a>>,
     /// The measurement after the last change.
     pub after: Option<Measured<'a>>,
+    /// Where the page's readers can look at a trace.
+    pub trace_url: Option<&'a TraceUrl>,
     pub steps: &'a [Step],
     /// What stepped load showed, where the first measurement is of one.
     pub scaling: Option<&'a Scaling>,
@@ -90,6 +93,7 @@ impl ReportData {
             rules_not_run: diagnosis.map(rules_not_run).unwrap_or_default(),
             doubts: doubts(inputs),
             environment: run.map(|r| environment(&r.environment)).unwrap_or_default(),
+            trace_url: inputs.trace_url.map(|url| url.as_str().to_owned()),
             missing: BTreeMap::new(),
             left_out: Vec::new(),
             plain: plain(diagnosis, inputs),
@@ -99,26 +103,37 @@ impl ReportData {
         data
     }
 
-    /// Drops drawings, the least telling last in each list, until the page is small enough.
+    /// Drops what is least telling, the last of each list first, until the page is small enough, and says so.
     fn fit(&mut self) {
-        let mut dropped = 0_usize;
+        let mut dropped: BTreeMap<&'static str, usize> = BTreeMap::new();
         while serde_json::to_vec(self).map_or(0, |json| json.len()) > MAX_JSON_BYTES {
-            dropped += 1;
-            if self.waterfalls.pop().is_none()
-                && self.flames.pop().is_none()
-                && self.charts.pop().is_none()
-                && self.findings_first.pop().is_none()
-                && self.findings.pop().is_none()
-                && self.statements.pop().is_none()
-                && self.endpoints.pop().is_none()
-                && self.steps.pop().is_none()
-            {
-                break;
-            }
+            let Some(what) = self.drop_one() else { break };
+            *dropped.entry(what).or_default() += 1;
         }
-        if dropped > 0 {
-            self.left_out.push(format!("{} left out to keep this file small", plural(dropped, "drawing")));
+        let left_out = dropped.into_iter();
+        self.left_out.extend(
+            left_out.map(|(what, n)| format!("{} left out to keep this file small", plural(n, what))),
+        );
+    }
+
+    /// What it was; `None`: nothing is left.
+    fn drop_one(&mut self) -> Option<&'static str> {
+        fn last<T>(list: &mut Vec<T>, what: &'static str) -> Option<&'static str> {
+            list.pop().map(|_| what)
         }
+        last(&mut self.waterfalls, "waterfall")
+            .or_else(|| last(&mut self.flames, "flame graph"))
+            .or_else(|| last(&mut self.charts, "chart"))
+            .or_else(|| {
+                let shown = self.steps.iter_mut().map(|step| &mut step.finding);
+                let shown = shown.chain(&mut self.findings).chain(&mut self.findings_first).rev();
+                shown.filter_map(|f| f.rerun.take()).next().map(|_| "before-and-after drawing")
+            })
+            .or_else(|| last(&mut self.findings_first, "earlier finding"))
+            .or_else(|| last(&mut self.findings, "finding"))
+            .or_else(|| last(&mut self.statements, "statement"))
+            .or_else(|| last(&mut self.endpoints, "endpoint"))
+            .or_else(|| last(&mut self.steps, "step"))
     }
 }
 

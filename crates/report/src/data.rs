@@ -39,6 +39,8 @@ pub struct ReportData {
     pub(crate) rules_not_run: Vec<RuleView>,
     pub(crate) doubts: Vec<DoubtView>,
     pub(crate) environment: Vec<(String, String)>,
+    /// Where a trace can be looked at, `{trace_id}` for the id.
+    pub(crate) trace_url: Option<String>,
     /// By section: why it has nothing to show.
     pub(crate) missing: BTreeMap<&'static str, String>,
     /// What was left out so that the page stays small.
@@ -143,6 +145,10 @@ pub(crate) struct FindingView {
     pub(crate) prediction: Option<PredictionView>,
     pub(crate) remedies: Vec<RemedyView>,
     pub(crate) trace_ids: Vec<String>,
+    /// Traces that show it, of how many that could.
+    pub(crate) traces: u64,
+    pub(crate) traces_of: u64,
+    pub(crate) rerun: Option<model::Rerun>,
 }
 
 #[derive(Clone, Debug, Serialize)]

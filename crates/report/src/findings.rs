@@ -4,11 +4,13 @@ use crate::clip::{BLOCK, LABEL, SENTENCE, clip, line, without_secrets};
 use crate::data::{FindingView, PredictionView, RemedyView};
 use crate::number::finite;
 use crate::steps;
-use model::{Finding, Place, Prediction, Remedy};
+use model::{Finding, Place, Prediction, Remedy, Rerun, RerunRow};
 
 const MAX_EVIDENCE: usize = 8;
 const MAX_REMEDIES: usize = 6;
 const MAX_TRACE_IDS: usize = 10;
+/// Rows of a request that is drawn twice.
+const MAX_ROWS: usize = 60;
 
 pub(crate) fn view(finding: &Finding) -> FindingView {
     let evidence = &finding.evidence;
@@ -32,7 +34,20 @@ pub(crate) fn view(finding: &Finding) -> FindingView {
         prediction: finding.prediction.as_ref().and_then(prediction),
         remedies: finding.remedies.iter().take(MAX_REMEDIES).map(remedy).collect(),
         trace_ids: evidence.trace_ids.iter().take(MAX_TRACE_IDS).map(|t| line(t, 32)).collect(),
+        traces: evidence.traces,
+        traces_of: evidence.traces_of,
+        rerun: finding.rerun.as_ref().map(rerun),
     }
+}
+
+fn rerun(of: &Rerun) -> Rerun {
+    let rows = of.rows.iter().take(MAX_ROWS).map(|row| RerunRow {
+        name: line(&without_secrets(&row.name), SENTENCE),
+        service: line(&row.service, LABEL),
+        class: line(&row.class, LABEL),
+        ..row.clone()
+    });
+    Rerun { trace_id: line(&of.trace_id, 32), rows: rows.collect(), ..of.clone() }
 }
 
 fn prediction(of: &Prediction) -> Option<PredictionView> {

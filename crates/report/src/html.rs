@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 
 const PAGE: &str = include_str!("../../../ui/report/index.html");
 const STYLE: &str = include_str!("../../../ui/report/style.css");
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     include_str!("../../../ui/report/base.js"),
     include_str!("../../../ui/report/charts.js"),
     include_str!("../../../ui/report/waterfall.js"),
     include_str!("../../../ui/report/levels.js"),
     include_str!("../../../ui/report/database.js"),
     include_str!("../../../ui/report/flame.js"),
+    include_str!("../../../ui/report/findings.js"),
     include_str!("../../../ui/report/report.js"),
 ];
 

@@ -19,6 +19,7 @@ mod steps;
 pub mod team;
 mod template;
 pub mod text;
+mod trace_url;
 mod traces;
 mod waterfall;
 
@@ -27,3 +28,4 @@ pub use data::ReportData;
 pub use headline::{Headline, Tone};
 pub use html::html;
 pub use json::{json, judgement_json, scaling_json};
+pub use trace_url::TraceUrl;

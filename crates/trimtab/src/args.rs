@@ -553,13 +553,17 @@ pub enum ProfileKind {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   trimtab report                            the last recording and the journal
-  trimtab report .trimtab/recordings/X -o x.html")]
+  trimtab report .trimtab/recordings/X -o x.html
+  trimtab report --trace-url 'http://localhost:16686/trace/{trace_id}'    trace ids lead to Jaeger")]
 pub struct ReportArgs {
     /// A recording; without one, the last
     pub recording: Option<PathBuf>,
     /// Where to write it
     #[arg(long, short, default_value = "trimtab-report.html", value_name = "FILE")]
     pub output: PathBuf,
+    /// Where a trace can be looked at; `{trace_id}` stands for its id
+    #[arg(long, env = "TRIMTAB_TRACE_URL", value_name = "URL")]
+    pub trace_url: Option<report::TraceUrl>,
 }
 
 #[derive(Debug, Args)]

@@ -65,6 +65,7 @@ mod tests {
             remedies: Vec::new(),
             evidence: Evidence::default(),
             confidence: 0.9,
+            rerun: None,
         }
     }
 

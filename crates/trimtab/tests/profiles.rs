@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use support::{Ran, free_port, program, run};
+use support::{Ran, free_port, postgres, program, run};
 
 /// Of one service at a time the CPU is asked.
 static QUIET: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -87,4 +87,44 @@ fn what_blocks_an_event_loop_is_named_at_who_waits() {
     let blocked = find(&diagnosis, "event_loop_blocked", "renderReport");
     let blocked = blocked.unwrap_or_else(|| panic!("{}", in_short(&diagnosis)));
     assert_eq!(blocked["endpoint"], "GET /ping", "{}", in_short(&diagnosis));
+}
+
+/// Rules that name a function which costs CPU.
+const ON_CPU: [&str; 3] = ["hot_function", "linear_scan", "serialization"];
+
+/// The first function that is told of an endpoint: its file.
+fn first<'a>(diagnosis: &'a Value, endpoint: &str) -> Option<&'a str> {
+    let findings = diagnosis["findings"].as_array().unwrap();
+    let found = findings
+        .iter()
+        .find(|f| f["endpoint"] == endpoint && ON_CPU.contains(&f["rule"].as_str().unwrap_or_default()));
+    found.and_then(|f| f["place"]["function"]["file"].as_str())
+}
+
+#[test]
+fn functions_of_a_rust_service_are_named_at_their_endpoints_and_healthy_ones_are_silent() {
+    let _quiet = QUIET.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let postgres = runtime.block_on(postgres("pg_stat_statements"));
+    let database = postgres.url();
+    let rows = shop::SeedOptions::default().scaled(0.5).unwrap();
+    runtime.block_on(shop::seed(&database, &rows)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        "export DATABASE_URL='{database}' SHOP_LISTEN=127.0.0.1:$1 SHOP_ACCESS_LOG=off SHOP_SWITCHES=connection=pool\n\
+         exec '{}' internal-shop serve\n",
+        env!("CARGO_BIN_EXE_trimtab")
+    );
+    std::fs::write(folder.path().join("shop.sh"), script).unwrap();
+    let diagnosis = diagnosed(
+        folder.path(),
+        &["sh", "shop.sh"],
+        &[("/reports/sales?resamples=400", 2.0), ("/customers/7/recommendations", 2.0), ("/products/7", 8.0)],
+    );
+    let told = |endpoint: &str| first(&diagnosis, endpoint).unwrap_or_default();
+    let report = told("GET /reports/sales?resamples=400");
+    assert!(report.ends_with("endpoints/report.rs"), "{report}\n{}", in_short(&diagnosis));
+    let scan = told("GET /customers/7/recommendations");
+    assert!(scan.ends_with("endpoints/recommendations.rs"), "{scan}\n{}", in_short(&diagnosis));
+    assert_eq!(first(&diagnosis, "GET /products/7"), None, "{}", in_short(&diagnosis));
 }

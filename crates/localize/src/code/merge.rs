@@ -4,8 +4,9 @@
 use super::{Code, Endpoint, RULES, Told, remedy};
 use crate::Options;
 use crate::facts::Facts;
-use crate::resolve::hash;
-use model::{Evidence, Finding, GoalMetric, GoalResult, Place, Prediction, QuantilePrediction, Severity};
+use crate::rank::fingerprint_of;
+use crate::standing;
+use model::{Evidence, Finding, GoalResult, Place, Prediction, QuantilePrediction, Severity};
 
 /// Functions of one endpoint that one rule tells at most.
 const MAX_PER_RULE: usize = 3;
@@ -100,7 +101,7 @@ impl Judge<'_> {
         Some(Finding {
             rule: rule.to_owned(),
             severity,
-            fingerprint: fingerprint(&[
+            fingerprint: fingerprint_of(&[
                 rule,
                 &service,
                 &endpoint.name,
@@ -121,6 +122,7 @@ impl Judge<'_> {
             remedies: vec![remedy(told.remedy)],
             evidence: Evidence { lines, ..Evidence::default() },
             confidence: told.confidence,
+            rerun: None,
         })
     }
 
@@ -133,16 +135,7 @@ impl Judge<'_> {
 
     /// What the endpoint misses its goals on response time by; 0: all are met; `None`: there are none.
     fn excess_ms(&self, endpoint: &Endpoint) -> Option<f64> {
-        let of_goal = |goal: &model::Goal| {
-            let measured = match goal.metric {
-                GoalMetric::Quantile(q) => endpoint.responses.quantile_ms(q)?,
-                GoalMetric::Mean => endpoint.responses.mean_ms()?,
-                _ => return None,
-            };
-            Some(if goal.is_met_by(measured) { 0.0 } else { (measured - goal.limit).abs() })
-        };
-        let concerned = self.options.goals.iter().filter(|goal| goal.concerns(&endpoint.name));
-        concerned.filter_map(of_goal).max_by(f64::total_cmp)
+        standing::excess_ms(&self.options.goals, &endpoint.name, &endpoint.responses)
     }
 
     fn severity(
@@ -205,9 +198,4 @@ fn calibrated(mut prediction: Prediction, calibration: f64) -> Prediction {
     (prediction.after_ms, prediction.low_ms, prediction.high_ms) = (p95.after_ms, p95.low_ms, p95.high_ms);
     prediction.calibration = Some(calibration);
     prediction
-}
-
-fn fingerprint(parts: &[&str]) -> String {
-    let sum = parts.iter().fold(0xcbf2_9ce4_8422_2325, |sum, part| hash(&[0xff], hash(part.as_bytes(), sum)));
-    format!("v1:{sum:016x}")
 }

@@ -134,6 +134,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("container.id", Meaning::Instance),
     ("host.name", Meaning::Instance),
     ("telemetry.sdk.language", Meaning::Language),
+    ("telemetry.source", Meaning::Other),
     ("http.request.resend_count", Meaning::Resend),
     ("http.resend_count", Meaning::Resend),
     ("sampling.probability", Meaning::SampledShare),

@@ -16,6 +16,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    // Of a log, one gap says it for all endpoints.
+    if facts.only_outside {
+        return Vec::new();
+    }
     let own = OwnTime::of(facts);
     let roots = facts.shapes().filter(|(_, s)| s.parent.is_none());
     roots.filter_map(|(root, shape)| on_endpoint(facts, shape.endpoint, root, &own)).collect()

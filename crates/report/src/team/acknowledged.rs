@@ -118,6 +118,7 @@ pub(super) mod tests {
             remedies: Vec::new(),
             evidence: Evidence::default(),
             confidence: 0.8,
+            rerun: None,
         }
     }
 

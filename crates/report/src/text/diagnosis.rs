@@ -92,28 +92,30 @@ fn endpoints(of: &Diagnosis, width: usize, colour: Colour) -> String {
     let time = |e: &EndpointFigures| e.requests.max(e.traces) as f64 * e.p50_ms;
     let mut order: Vec<&EndpointFigures> = all.iter().collect();
     order.sort_by(|a, b| time(b).total_cmp(&time(a)).then_with(|| a.endpoint.cmp(&b.endpoint)));
+    // An access log, or a load alone: nobody traced.
+    let traced = all.iter().any(|e| e.traces > 0);
     let row = |e: &&EndpointFigures| {
-        let cells = vec![
+        let mut cells = vec![
             line(&e.endpoint, LABEL),
             rate(e.rate_per_s),
             ms(e.p50_ms),
             ms(e.p95_ms),
             ms(e.p99_ms),
             percent(e.error_share),
-            count(e.traces),
         ];
+        cells.extend(traced.then(|| count(e.traces)));
         (None, cells)
     };
     let rows: Vec<_> = order.iter().take(MAX_ENDPOINTS).map(row).collect();
-    let head = [
+    let mut head = vec![
         column("endpoint", Align::Left, 0),
         column("rate", Align::Right, 1),
         column("p50", Align::Right, 2),
         column("p95", Align::Right, 0),
         column("p99", Align::Right, 3),
         column("errors", Align::Right, 0),
-        column("traces", Align::Right, 4),
     ];
+    head.extend(traced.then(|| column("traces", Align::Right, 4)));
     out.push_str(&table(&head, &rows, width, colour));
     let more = all.len().saturating_sub(MAX_ENDPOINTS);
     if more > 0 {

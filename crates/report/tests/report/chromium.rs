@@ -136,6 +136,25 @@ fn the_typical_report_draws_goals_steps_charts_and_a_waterfall() {
     assert!(!opened.dom.contains("hunter2"), "a password is on the page");
 }
 
+#[test]
+fn a_finding_shows_a_request_before_and_after_its_fix() {
+    let opened = assert_well(
+        &sample::pages()["single"],
+        &[
+            "One request: 403 ms as recorded, 88.3 ms run again with the fix",
+            "3 more spans not drawn.",
+            "not made any more",
+            "in 22 of 22 traces",
+            "href=\"http://localhost:16686/trace/00000000000000000000000000000001\"",
+            "href=\"#finding-1\"",
+            "id=\"finding-1\"",
+        ],
+    );
+    let row = drawn(&opened).split("<tr class=\"found\">").nth(1).expect("the row of the finding");
+    let row = row.split("</tr>").next().unwrap_or("");
+    assert!(row.contains("53 → 1 × ") && row.contains("358 ms") && row.contains("44 ms"), "{row}");
+}
+
 /// What a person would do, done by a script of the test: the page's own policy would refuse it.
 fn with_hands(page: &str, script: &str) -> String {
     let policy = page.split("http-equiv=\"Content-Security-Policy\"").nth(1).expect("a policy");

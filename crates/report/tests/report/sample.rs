@@ -3,8 +3,8 @@
 use model::{
     Change, ChangeKind, CodeRef, Diagnosis, EndpointFigures, Environment, Evidence, Finding, Gap, GoalResult,
     Grade, Histogram, HttpCall, Judgement, LatencyCell, MetricVerdict, Place, Prediction, QuantilePrediction,
-    Recording, RecordingFigures, Remedy, RemedyKind, RuleNotRun, Run, Severity, Step, Validity,
-    ValidityIssue, Verdict,
+    Recording, RecordingFigures, Remedy, RemedyKind, Rerun, RerunRow, RuleNotRun, Run, Severity, Step,
+    Stretch, Validity, ValidityIssue, Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -232,6 +232,46 @@ pub(crate) fn n_plus_one() -> Finding {
             plan: Some("Seq Scan on order_items\n  Filter: (order_id = $1)".to_owned()),
         },
         confidence: 0.95,
+        rerun: Some(rerun()),
+    }
+}
+
+/// 53 calls that become one.
+fn rerun() -> Rerun {
+    let stretch = |calls, start_ms: f64, end_ms: f64| {
+        let total_ms = end_ms - start_ms;
+        Stretch { calls, start_ms, end_ms, total_ms }
+    };
+    let row = |depth, name: &str, class: &str, before, after| RerunRow {
+        depth,
+        name: name.to_owned(),
+        service: "api".to_owned(),
+        class: class.to_owned(),
+        found: false,
+        before,
+        after,
+    };
+    let items = "SELECT product_id, quantity, price FROM order_items WHERE order_id = $1";
+    Rerun {
+        trace_id: "00000000000000000000000000000001".to_owned(),
+        before_ms: 402.5,
+        after_ms: 88.25,
+        rows: vec![
+            row(
+                0,
+                "GET /customers/{id}/orders",
+                "server",
+                stretch(1, 0.0, 402.5),
+                Some(stretch(1, 0.0, 88.25)),
+            ),
+            row(1, "SELECT * FROM orders", "db", stretch(1, 1.5, 21.5), Some(stretch(1, 1.5, 21.5))),
+            RerunRow {
+                found: true,
+                ..row(1, items, "db", stretch(53, 22.5, 380.5), Some(stretch(1, 22.5, 66.5)))
+            },
+            row(1, "GET http://audit/log", "http", stretch(1, 381.5, 401.5), None),
+        ],
+        hidden: 3,
     }
 }
 
@@ -467,6 +507,10 @@ pub(crate) fn hostile() -> (Recording, Diagnosis, Vec<Step>) {
     let finding = &mut diagnosis.findings[0];
     finding.title = format!("{HOSTILE} {}", "W".repeat(3000));
     finding.endpoint = HOSTILE.to_owned();
+    let rerun = finding.rerun.as_mut().expect("a drawing");
+    rerun.rows[1].name = format!("{HOSTILE} {}", "W".repeat(100_000));
+    rerun.rows[2].class = HOSTILE.to_owned();
+    rerun.rows[3].before.end_ms = -1e300;
     finding.place.statement = Some(format!("SELECT {HOSTILE} {}", "column_with_a_long_name, ".repeat(4000)));
     finding.evidence.lines = vec![HOSTILE.to_owned(); 500];
     diagnosis.goals.push(GoalResult {
@@ -501,6 +545,7 @@ pub(crate) fn pages() -> BTreeMap<&'static str, String> {
     let (before, after) = (recording(false), recording(true));
     let (first, last, steps) = (diagnosis(false), diagnosis(true), steps());
     let title = "Shop: orders under load";
+    let trace_url: report::TraceUrl = "http://localhost:16686/trace/{trace_id}".parse().expect("an address");
     let full = Inputs {
         title,
         created_ns: CREATED_NS,
@@ -508,6 +553,7 @@ pub(crate) fn pages() -> BTreeMap<&'static str, String> {
         after: Some(Measured { recording: &after, diagnosis: &last }),
         steps: &steps,
         scaling: None,
+        trace_url: Some(&trace_url),
     };
     let single = Inputs { after: None, steps: &[], ..full };
     let (empty_recording, empty_diagnosis) = nothing();

@@ -87,7 +87,7 @@ fn page(seen: &Seen, path: &Path) -> Result<()> {
         ..Recording::default()
     };
     let diagnosis = localize::localize(&recording, &localize::Options::default());
-    super::report::write(path, (&recording, &diagnosis), None, &[], None)
+    super::report::write(path, (&recording, &diagnosis), None, super::report::More::default())
 }
 
 async fn look(setting: &Setting, args: &DatabaseArgs, database: &Database) -> Result<Seen> {

@@ -72,8 +72,7 @@ pub(super) fn conclude(setting: &Setting, outcome: &Outcome, path: &Path) -> Res
         path,
         (&outcome.first.0, &outcome.first.1),
         outcome.last.as_ref().map(|(recording, diagnosis)| (recording, diagnosis)),
-        &outcome.steps,
-        None,
+        super::report::More { steps: &outcome.steps, ..super::report::More::default() },
     )?;
     if output.json() {
         let shown = |step: &Step| Step { change: story::shown(&step.change), ..step.clone() };

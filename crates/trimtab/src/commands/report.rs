@@ -5,7 +5,7 @@ use crate::args::ReportArgs;
 use crate::{clock, cycle};
 use anyhow::{Context, Result};
 use model::{Diagnosis, Recording, Step};
-use report::{Inputs, Measured, ReportData};
+use report::{Inputs, Measured, ReportData, TraceUrl};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -28,7 +28,8 @@ pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
         setting.output.warn(&format!("{unreadable} lines of the journal could not be read"));
     }
     let scaling = recording::read_scaling(&folder)?;
-    write(&args.output, (&recording, &diagnosis), None, &steps, scaling.as_ref())?;
+    let more = More { steps: &steps, scaling: scaling.as_ref(), trace_url: args.trace_url.as_ref() };
+    write(&args.output, (&recording, &diagnosis), None, more)?;
     if setting.output.json() {
         let told = serde_json::json!({ "version": model::SCHEMA_VERSION, "report": args.output });
         setting.output.result(&told.to_string());
@@ -38,13 +39,20 @@ pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
     Ok(Answer::Yes)
 }
 
+/// What a report may hold besides recordings and their diagnoses.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct More<'a> {
+    pub(crate) steps: &'a [Step],
+    pub(crate) scaling: Option<&'a model::Scaling>,
+    pub(crate) trace_url: Option<&'a TraceUrl>,
+}
+
 /// Writes the HTML file: a new one appears by rename.
 pub(crate) fn write(
     path: &Path,
     first: (&Recording, &Diagnosis),
     last: Option<(&Recording, &Diagnosis)>,
-    steps: &[Step],
-    scaling: Option<&model::Scaling>,
+    more: More<'_>,
 ) -> Result<()> {
     let measured = |(recording, diagnosis)| Measured { recording, diagnosis };
     let title = format!("Trimtab: {}", first.0.run.target);
@@ -53,8 +61,9 @@ pub(crate) fn write(
         created_ns: clock::now_ns(),
         before: Some(measured(first)),
         after: last.map(measured),
-        steps,
-        scaling,
+        steps: more.steps,
+        scaling: more.scaling,
+        trace_url: more.trace_url,
     };
     let html = report::html(&ReportData::new(&inputs));
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
