@@ -47,6 +47,18 @@ const NEEDS: &[Need] = &[
         packages: || vec!["redis-server".into()],
     },
     Need {
+        what: "MariaDB server",
+        tests: "the database tests of MariaDB",
+        is_there: || find_program(&["mariadbd"]).is_some() || Path::new("/usr/sbin/mariadbd").is_file(),
+        packages: || vec!["mariadb-server".into()],
+    },
+    Need {
+        what: "sqlite3",
+        tests: "the database tests of SQLite files",
+        is_there: || find_program(&["sqlite3"]).is_some(),
+        packages: || vec!["sqlite3".into()],
+    },
+    Need {
         what: "Chromium",
         tests: "the report's browser test",
         is_there: || find_program(&["chromium", "chromium-browser", "google-chrome"]).is_some(),

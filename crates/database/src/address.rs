@@ -85,7 +85,7 @@ fn modes(mode: &str, has_roots: bool) -> Result<(SslMode, Verify)> {
 }
 
 /// Without `%xx`.
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

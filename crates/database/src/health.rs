@@ -24,7 +24,8 @@ const MIN_ROWS: f64 = 10_000.0;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Observation {
     /// `spill`, `misestimate`, `rows_removed`, `lock_wait`, `idle_in_transaction`, `connections`, `dead_rows`,
-    /// `stale_statistics`, `invalid_index`, `unused_index`, `redundant_index`, `checkpoints`.
+    /// `stale_statistics`, `invalid_index`, `unused_index`, `redundant_index`, `checkpoints`; of other databases more, see
+    /// docs/database.md.
     pub kind: &'static str,
     /// The table, index or statement.
     pub subject: String,

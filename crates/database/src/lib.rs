@@ -1,5 +1,6 @@
 //! The Postgres instrument: statement figures around a run, plans with what-if indexes, and schema changes that can
-//! be undone; and beside it the counters and the state of a Redis server. What only looks is read-only; it judges nothing.
+//! be undone; beside it the counters and the state of a Redis server, and plans and indexes of MariaDB and MySQL
+//! servers and of SQLite files. What only looks is read-only; it judges nothing.
 
 mod activity;
 mod address;
@@ -13,11 +14,15 @@ mod expression;
 mod health;
 mod index;
 mod jointly;
+mod mariadb;
 mod plans;
 mod production;
+mod query;
 mod redis;
 mod repair;
+mod server;
 mod snapshot;
+mod sqlite;
 mod tls;
 mod tokens;
 mod values;
@@ -26,6 +31,9 @@ mod what_if;
 pub use change::Progress;
 pub use connect::{Database, redacted};
 pub use health::Observation;
+pub use mariadb::{Digests, Look as MariaDbLook, MariaDb};
 pub use plans::PlanOptions;
 pub use redis::{CacheLook, CommandCount, Health as CacheHealth, Redis};
+pub use server::Server;
 pub use snapshot::Snapshot;
+pub use sqlite::{Look as SqliteLook, Sqlite, Workload};

@@ -34,6 +34,8 @@ pub struct Snapshot {
     /// Between asking for the counters and having them.
     taken: Option<Instant>,
     gaps: Vec<Gap>,
+    /// Whose counters these are; Postgres' where it is empty.
+    system: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -329,7 +331,7 @@ impl Snapshot {
             gaps.push(gap);
             return (Vec::new(), gaps);
         }
-        (summed(&before.entries, &after.entries), gaps)
+        (summed(after.system, &before.entries, &after.entries), gaps)
     }
 
     /// Why two snapshots cannot be compared, if they cannot: one was not read, the server was restarted, counters were
@@ -343,6 +345,25 @@ impl Snapshot {
         void(before, after)
     }
 
+    /// Of another server's counters: text, calls, milliseconds, rows and temporary tables on disk of each statement.
+    pub(crate) fn of_others(
+        system: &'static str,
+        statements: impl Iterator<Item = (String, [u64; 3], f64)>,
+        taken: Option<Instant>,
+        gaps: Vec<Gap>,
+    ) -> Self {
+        let entry = |(text, [calls, rows, temporary], total_ms): (String, [u64; 3], f64)| {
+            let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            // FNV-1a, 64 bits: the text is the identity.
+            let id = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            let counts = [whole(calls), whole(rows), 0, 0, whole(temporary), 0];
+            ((0, id.cast_signed()), Entry { text: Arc::from(text), total_ms, counts })
+        };
+        Self { entries: statements.map(entry).collect(), taken, gaps, system, ..Self::default() }
+    }
+
     /// When the server read its counters, as near as that can be told; `None` if it did not.
     #[must_use]
     pub fn taken(&self) -> Option<Instant> {
@@ -352,11 +373,11 @@ impl Snapshot {
     /// Everything since the counters were reset last, by time within the database, and what could not be seen.
     #[must_use]
     pub fn totals(&self) -> (Vec<Statement>, Vec<Gap>) {
-        (summed(&BTreeMap::new(), &self.entries), self.gaps.clone())
+        (summed(self.system, &BTreeMap::new(), &self.entries), self.gaps.clone())
     }
 }
 
-fn summed(before: &BTreeMap<Id, Entry>, after: &BTreeMap<Id, Entry>) -> Vec<Statement> {
+fn summed(system: &str, before: &BTreeMap<Id, Entry>, after: &BTreeMap<Id, Entry>) -> Vec<Statement> {
     let mut by_text: BTreeMap<&str, Statement> = BTreeMap::new();
     for (id, now) in after {
         let then = before.get(id);
@@ -378,7 +399,7 @@ fn summed(before: &BTreeMap<Id, Entry>, after: &BTreeMap<Id, Entry>) -> Vec<Stat
     }
     let named = |(text, sum): (&str, Statement)| Statement {
         text: text.to_owned(),
-        system: "postgresql".to_owned(),
+        system: if system.is_empty() { "postgresql" } else { system }.to_owned(),
         ..sum
     };
     let mut statements: Vec<Statement> = by_text.into_iter().map(named).collect();
@@ -399,7 +420,14 @@ fn void(before: &Snapshot, after: &Snapshot) -> Option<Gap> {
         Some(now) => now.counts[0] < then.counts[0],
         None => !after.cut,
     };
-    if before.epoch != after.epoch || before.entries.iter().any(less) {
+    let less = before.entries.iter().any(less);
+    if less && !after.system.is_empty() {
+        return gap(
+            "the server was restarted, or its counters of statements were truncated, during the measurement",
+            "measure again, and let nothing TRUNCATE performance_schema while measuring",
+        );
+    }
+    if before.epoch != after.epoch || less {
         return gap(
             "pg_stat_statements was reset, or had to forget statements, during the measurement",
             "raise pg_stat_statements.max, and let nothing reset it while measuring",

@@ -48,6 +48,11 @@ impl Tls {
             .with_no_client_auth();
         Ok(Self(Arc::new(config)))
     }
+
+    /// For connections of other protocols.
+    pub(crate) fn config(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.0)
+    }
 }
 
 fn roots(pem: Option<&[u8]>) -> Result<RootCertStore> {

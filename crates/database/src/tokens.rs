@@ -79,7 +79,7 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
 }
 
 /// Length up to and with the next `needle`, or to the end.
-fn until(bytes: &[u8], needle: &[u8]) -> usize {
+pub(crate) fn until(bytes: &[u8], needle: &[u8]) -> usize {
     bytes.windows(needle.len()).position(|w| w == needle).map_or(bytes.len(), |p| p + needle.len())
 }
 
@@ -103,27 +103,27 @@ fn token(bytes: &[u8]) -> (Kind, usize) {
     }
 }
 
-fn run(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
+pub(crate) fn run(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|b| !belongs(*b)).unwrap_or(bytes.len())
 }
 
-fn in_word(byte: u8) -> bool {
+pub(crate) fn in_word(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
-fn is_operator(byte: u8) -> bool {
+pub(crate) fn is_operator(byte: u8) -> bool {
     b"+-*/<>=~!@#%^&|?".contains(&byte)
 }
 
 /// A run of operator characters, cut where a comment begins.
-fn operator(bytes: &[u8]) -> usize {
+pub(crate) fn operator(bytes: &[u8]) -> usize {
     let whole = run(bytes, is_operator);
     let comment = |w: &[u8]| w == b"--" || w == b"/*";
     bytes[..whole].windows(2).position(comment).map_or(whole, |p| p.max(1))
 }
 
 /// Length of a text that is quoted by the first byte; a doubled quote stands for itself.
-fn quoted(bytes: &[u8], quote: u8, backslash: bool) -> usize {
+pub(crate) fn quoted(bytes: &[u8], quote: u8, backslash: bool) -> usize {
     let mut at = 1;
     while at < bytes.len() {
         if bytes[at] == quote && bytes.get(at + 1) == Some(&quote) || bytes[at] == b'\\' && backslash {

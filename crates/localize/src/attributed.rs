@@ -90,7 +90,8 @@ pub(crate) fn draw(facts: &Facts<'_>) -> Option<Drawn> {
     if unjoined.is_empty() && bare.is_empty() {
         return None;
     }
-    let mut pen = Pen::default();
+    let system = recording.statements.first().map_or("postgresql", |s| s.system.as_str());
+    let mut pen = Pen { system: system.to_owned(), ..Pen::default() };
     for operation in &unjoined {
         pen.operation(recording, costs, *operation);
     }
@@ -199,6 +200,8 @@ fn whole_calls(told: Rate) -> f64 {
 struct Pen {
     table: SpanTable,
     next_id: u64,
+    /// Of the statements.
+    system: String,
 }
 
 impl Pen {
@@ -301,8 +304,9 @@ impl Pen {
                 self.attribute("db.query.text", Value::Text(&name)),
             ];
         }
+        let system = self.system.clone();
         let mut attributes = vec![
-            self.attribute("db.system.name", Value::Text("postgresql")),
+            self.attribute("db.system.name", Value::Text(&system)),
             self.attribute("db.query.text", Value::Text(text)),
         ];
         let reads = text.get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"));

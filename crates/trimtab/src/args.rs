@@ -332,11 +332,17 @@ pub struct LoopArgs {
   trimtab database --format json                                the database of trimtab.toml
   trimtab database postgres://reader@127.0.0.1/shop --report database.html
   trimtab database redis://127.0.0.1:6379 --over 10             commands, hit ratio, large keys, slow log
+  trimtab database mysql://reader@127.0.0.1/shop --over 60      MariaDB and MySQL
+  trimtab database sqlite:shop.db --statements queries.sql      plans, indexes proved on a copy of the file
 
-A role with pg_read_all_stats and SELECT on the tables is enough.")]
+Reading is enough: on Postgres pg_read_all_stats and SELECT on the tables; on MariaDB and MySQL PROCESS and SELECT on the
+tables and on performance_schema; for SQLite files the program sqlite3.")]
 pub struct DatabaseArgs {
-    /// postgres://user:password@host:port/database, or redis://user:password@host:port; without it TRIMTAB_DATABASE_URL or trimtab.toml
+    /// postgres://user:password@host:port/database, mysql:// or mariadb://, redis://user:password@host:port, or sqlite:file; without it TRIMTAB_DATABASE_URL or trimtab.toml
     pub url: Option<String>,
+    /// For SQLite: statements of a file (ended by `;`, or one a line), of traces, or of a recording
+    #[arg(long, value_name = "FILE")]
+    pub statements: Option<PathBuf>,
     /// Count statements over the next seconds, not since the counters were reset
     #[arg(long, default_value = "0", value_name = "DURATION", value_parser = seconds)]
     pub over: f64,

@@ -3,7 +3,7 @@
 
 use crate::clock;
 use attribute::{Counter, Mix, Timed};
-use database::{CacheLook, Database, Snapshot};
+use database::{CacheLook, Server, Snapshot};
 use load::{LoadResult, Segment};
 use model::{Costs, Gap, Recording, Statement, resources};
 use net::Shutdown;
@@ -30,7 +30,7 @@ pub struct Windows {
 
 /// What there is to look at.
 pub struct Sources<'a> {
-    pub database: Option<&'a Database>,
+    pub database: Option<&'a Server>,
     /// For a new connection, should the old one be gone.
     pub url: Option<&'a str>,
     pub service: Vec<Watched>,
@@ -56,7 +56,7 @@ pub struct Looks {
     all: Vec<Look>,
     varied: bool,
     /// The connection that took the place of a broken one.
-    pub again: Option<Database>,
+    pub again: Option<Server>,
 }
 
 /// Lets the load's rate and mix follow the plan after the warm-up.
@@ -94,13 +94,13 @@ pub async fn look(sources: &Sources<'_>, windows: &Windows, shutdown: &Shutdown)
 }
 
 /// `again`: the connection that took the place of a broken one.
-async fn once(sources: &Sources<'_>, again: &mut Option<Database>) -> Look {
+async fn once(sources: &Sources<'_>, again: &mut Option<Server>) -> Look {
     let mut look = Look::default();
     if let Some(first) = sources.database {
         let mut seen = again.as_ref().unwrap_or(first).snapshot().await;
         if seen.is_err()
             && let Some(url) = sources.url
-            && let Ok(database) = Database::connect(url).await
+            && let Ok(database) = Server::connect(url).await
         {
             seen = again.insert(database).snapshot().await;
         }

@@ -13,7 +13,7 @@ use crate::profiling::{self, Wanted};
 use crate::settings::{LoadSettings, Settings};
 use crate::window;
 use anyhow::{Context, Result};
-use database::Database;
+use database::Server;
 use load::{Clock, LoadResult, Pace, Progress};
 use model::{Gap, MetricSeries, Recording, Run, Statement, ValidityIssue};
 use net::Shutdown;
@@ -51,7 +51,7 @@ pub struct Session {
     pub shutdown: Shutdown,
     output: Output,
     receiver: Option<Handle>,
-    database: Option<Database>,
+    database: Option<Server>,
     /// Processes that the settings name or Trimtab started.
     named: Vec<Watched>,
     /// Those that were found by their ports when the last measurement began.
@@ -495,7 +495,7 @@ pub fn endpoint(receiver: Option<&Handle>) -> Option<String> {
 }
 
 /// The database, or a gap that says why not.
-async fn open_database(settings: &Settings, gaps: &mut Vec<Gap>) -> Option<Database> {
+async fn open_database(settings: &Settings, gaps: &mut Vec<Gap>) -> Option<Server> {
     let Some(url) = &settings.database.url else {
         gaps.push(Gap::new(
             "statements",
@@ -504,7 +504,7 @@ async fn open_database(settings: &Settings, gaps: &mut Vec<Gap>) -> Option<Datab
         ));
         return None;
     };
-    match Database::connect(url).await {
+    match Server::connect(url).await {
         Ok(database) => Some(database),
         Err(error) => {
             gaps.push(Gap::new(

@@ -1,12 +1,12 @@
 //! `trimtab database`: a Postgres server alone, without load and without a change to it. Which statements cost most, which
-//! indexes would serve them, and what of its state should be mended.
+//! indexes would serve them, and what of its state should be mended. What other databases tell is shown here, too.
 
 use super::{Answer, Setting};
 use crate::args::{DatabaseArgs, LoadOverrides};
 use crate::clock;
 use crate::output::Output;
-use anyhow::{Context, Result};
-use database::{Database, Observation, PlanOptions, Snapshot};
+use anyhow::{Context, Result, bail};
+use database::{Database, MariaDb, Observation, PlanOptions, Snapshot, Sqlite};
 use model::{Gap, Plan, Recording, Run, Statement, WhatIf, WhatIfMethod};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,14 +24,21 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const MIN_TEXT_CHARS: usize = 40;
 
 /// What was seen.
-struct Seen {
-    url: String,
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) url: String,
     /// Of the window; `None`: since the counters were reset.
-    seconds: Option<f64>,
-    statements: Vec<Statement>,
-    plans: Vec<Plan>,
-    observations: Vec<Observation>,
-    gaps: Vec<Gap>,
+    pub(super) seconds: Option<f64>,
+    /// What the statements are taken from, in words; empty: the counters.
+    pub(super) source: String,
+    /// Of the server, where it was asked.
+    pub(super) server_version: Option<String>,
+    /// Words that hide an index from the planner and show it again, where the server knows such.
+    pub(super) hiding: Option<(&'static str, &'static str)>,
+    pub(super) statements: Vec<Statement>,
+    pub(super) plans: Vec<Plan>,
+    pub(super) observations: Vec<Observation>,
+    pub(super) gaps: Vec<Gap>,
 }
 
 pub(super) async fn run(setting: &Setting, args: &DatabaseArgs) -> Result<Answer> {
@@ -46,21 +53,36 @@ pub(super) async fn run(setting: &Setting, args: &DatabaseArgs) -> Result<Answer
     if super::database_redis::is_meant(&url) {
         return super::database_redis::run(setting, args, &url).await;
     }
+    if Sqlite::is_meant(&url) {
+        return super::database_sqlite::run(setting, args, &url).await;
+    }
+    if MariaDb::is_meant(&url) {
+        return super::database_mariadb::run(setting, args, &url).await;
+    }
+    if args.statements.is_some() {
+        bail!("--statements is for SQLite files: this server counts its statements itself");
+    }
     let seen = look(setting, args, &Database::connect(&url).await?).await?;
+    tell(setting, args, &seen)?;
+    let blind = seen.statements.is_empty() && !seen.gaps.is_empty();
+    Ok(if blind { Answer::Unknown } else { Answer::Yes })
+}
+
+/// As text or JSON, and as a page where one is wanted.
+pub(super) fn tell(setting: &Setting, args: &DatabaseArgs, seen: &Seen) -> Result<()> {
     if let Some(path) = &args.report {
-        page(&seen, path)?;
+        page(seen, path)?;
     }
     let advice = advice(&seen.plans);
     if setting.output.json() {
-        setting.output.result(&as_json(&seen, &advice).to_string());
+        setting.output.result(&as_json(seen, &advice).to_string());
     } else {
-        setting.output.result(&as_text(setting, &seen, &advice)?);
+        setting.output.result(&as_text(setting, seen, &advice)?);
         if let Some(path) = &args.report {
             setting.output.result(&format!("Report: {}", path.display()));
         }
     }
-    let blind = seen.statements.is_empty() && !seen.gaps.is_empty();
-    Ok(if blind { Answer::Unknown } else { Answer::Yes })
+    Ok(())
 }
 
 /// The same as a page, with the plans drawn.
@@ -117,7 +139,7 @@ async fn look(setting: &Setting, args: &DatabaseArgs, database: &Database) -> Re
     gaps.dedup();
     setting.output.clear_line();
     let url = database.shown_url().to_owned();
-    Ok(Seen { url, seconds: window, statements, plans, observations, gaps })
+    Ok(Seen { url, seconds: window, statements, plans, observations, gaps, ..Seen::default() })
 }
 
 /// One index, and the statements that it serves.
@@ -173,6 +195,8 @@ fn as_json(seen: &Seen, advice: &[Advice<'_>]) -> Value {
             "columns": a.what_if.columns,
             "create": a.what_if.create,
             "undo": a.what_if.undo,
+            "hide": toggled(seen, a.what_if).map(|(hide, _)| hide),
+            "show": toggled(seen, a.what_if).map(|(_, show)| show),
             "method": a.what_if.method,
             "bytes": a.what_if.bytes,
             "writes_per_second": writes,
@@ -185,6 +209,7 @@ fn as_json(seen: &Seen, advice: &[Advice<'_>]) -> Value {
         "version": VERSION,
         "database": seen.url,
         "window_s": seen.seconds,
+        "server_version": seen.server_version,
         "statements": seen.statements,
         "indexes": advice.iter().map(one).collect::<Vec<_>>(),
         "observations": seen.observations,
@@ -196,7 +221,11 @@ fn as_json(seen: &Seen, advice: &[Advice<'_>]) -> Value {
 fn as_text(setting: &Setting, seen: &Seen, advice: &[Advice<'_>]) -> Result<String> {
     let output = &setting.output;
     let mut text = String::new();
-    let span = seen.seconds.map_or("since its counters were reset".to_owned(), |s| format!("over {s:.0} s"));
+    let span = match seen.seconds {
+        Some(seconds) => format!("over {seconds:.0} s"),
+        None if seen.source.is_empty() => "since its counters were reset".to_owned(),
+        None => seen.source.clone(),
+    };
     writeln!(text, "{}", output.bold(&format!("{} {span}", seen.url)))?;
     let total_ms: f64 = seen.statements.iter().map(|s| s.total_ms).sum();
     let width = output.width.saturating_sub(46).max(MIN_TEXT_CHARS);
@@ -208,13 +237,14 @@ fn as_text(setting: &Setting, seen: &Seen, advice: &[Advice<'_>]) -> Result<Stri
         writeln!(text, "\n{}", output.bold("Indexes that would help"))?;
     }
     for (place, one) in advice.iter().enumerate() {
-        index(&mut text, place + 1, one, &seen.statements, output.width)?;
+        index(&mut text, place + 1, one, seen, output.width)?;
     }
     if advice.is_empty() && !seen.plans.is_empty() {
         writeln!(text, "\nNo index would help {} statements that were looked at.", seen.plans.len())?;
     }
     if !seen.observations.is_empty() {
-        writeln!(text, "\n{}", output.bold("State of the server"))?;
+        let what = if Sqlite::is_meant(&seen.url) { "State of the file" } else { "State of the server" };
+        writeln!(text, "\n{}", output.bold(what))?;
     }
     for seen in &seen.observations {
         observation(&mut text, output, seen)?;
@@ -266,25 +296,24 @@ fn ranking(
     Ok(())
 }
 
-fn index(
-    text: &mut String,
-    number: usize,
-    advice: &Advice<'_>,
-    statements: &[Statement],
-    width: usize,
-) -> Result<()> {
-    let what_if = advice.what_if;
-    let size = what_if.bytes as f64 / f64::from(1 << 20);
+fn index(text: &mut String, number: usize, advice: &Advice<'_>, seen: &Seen, width: usize) -> Result<()> {
+    let (what_if, statements) = (advice.what_if, &seen.statements);
+    let copied = advice
+        .served
+        .iter()
+        .any(|(plan, _)| statements.iter().any(|s| s.text == plan.statement && s.system == "sqlite"));
     let method = match what_if.method {
+        WhatIfMethod::Executed if copied => "made on a copy of the file",
         WhatIfMethod::Executed => "built and rolled back",
         WhatIfMethod::Hypothetical => "the planner was shown it",
         WhatIfMethod::Estimated => "estimated",
     };
     writeln!(
         text,
-        "  {number}. {} ({}), about {size:.0} MiB; {method}",
+        "  {number}. {} ({}), {}; {method}",
         what_if.table,
-        what_if.columns.join(", ")
+        what_if.columns.join(", "),
+        size(what_if.bytes)
     )?;
     for (plan, tried) in &advice.served {
         let ms = statements.iter().find(|s| s.text == plan.statement).map_or(0.0, Statement::mean_ms);
@@ -297,12 +326,33 @@ fn index(
         )?;
     }
     let (writes, us, bytes) = advice.writes();
-    writeln!(
-        text,
-        "     costs each row written about {us:.0} us and {bytes:.0} B of log; {writes:.1} rows a second are written"
-    )?;
+    if us > 0.0 {
+        writeln!(
+            text,
+            "     costs each row written about {us:.0} us and {bytes:.0} B of log; {writes:.1} rows a second are written"
+        )?;
+    }
     writeln!(text, "     do:   {}\n     undo: {}", what_if.create, what_if.undo)?;
+    if let Some((hide, show)) = toggled(seen, what_if) {
+        writeln!(text, "     compare, once it is there: {hide}\n     and back: {show}")?;
+    }
     Ok(())
+}
+
+/// SQL that takes an index from the planner at once, and gives it back.
+fn toggled(seen: &Seen, what_if: &WhatIf) -> Option<(String, String)> {
+    let (hide, show) = seen.hiding?;
+    let (table, name) = what_if.undo.split_once(" DROP INDEX ")?;
+    let alter = |how: &str| format!("{table} ALTER INDEX {name} {how}");
+    Some((alter(hide), alter(show)))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0 => "of unknown size".to_owned(),
+        1..0x10_0000 => format!("about {} KiB", bytes.div_ceil(1 << 10)),
+        _ => format!("about {:.0} MiB", bytes as f64 / f64::from(1 << 20)),
+    }
 }
 
 pub(super) fn cut(text: &str, width: usize) -> String {

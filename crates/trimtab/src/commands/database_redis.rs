@@ -33,9 +33,9 @@ pub(super) fn is_meant(url: &str) -> bool {
 }
 
 pub(super) async fn run(setting: &Setting, args: &DatabaseArgs, url: &str) -> Result<Answer> {
-    if args.report.is_some() || args.may_build {
+    if args.report.is_some() || args.may_build || args.statements.is_some() {
         bail!(
-            "--report and --may-build are for a Postgres server: a Redis server has no plans and no indexes"
+            "--report, --may-build and --statements are for databases with plans: a Redis server has no plans and no indexes"
         );
     }
     let mut redis = Redis::connect(url).await?;

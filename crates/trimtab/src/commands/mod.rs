@@ -3,7 +3,9 @@
 mod change;
 mod compare;
 mod database;
+mod database_mariadb;
 mod database_redis;
+mod database_sqlite;
 mod demo;
 mod init;
 mod load;

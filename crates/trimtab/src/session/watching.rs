@@ -10,6 +10,7 @@ const SERVICE: &str = "service";
 const DATABASE: &str = "database";
 /// Where a URL names no port.
 const POSTGRES_PORT: u16 = 5432;
+const MARIADB_PORT: u16 = 3306;
 /// Programs that pass connections on: their CPU time is not the service's.
 const FORWARDERS: [&str; 14] = [
     "docker-proxy",
@@ -119,6 +120,7 @@ fn default_port(scheme: &str) -> Option<u16> {
         "http" => Some(80),
         "https" => Some(443),
         "postgres" | "postgresql" => Some(POSTGRES_PORT),
+        "mysql" | "mariadb" => Some(MARIADB_PORT),
         _ => None,
     }
 }

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod mariadb;
+#[path = "../support/mariadb.rs"]
+mod mariadb_server;
 mod predicted;
 mod proof;
 mod redis;

@@ -1,7 +1,12 @@
-//! `trimtab database` on a real server: text and JSON, as a role that may only look.
+//! `trimtab database` on real servers and files: text and JSON, as a role that may only look.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod mariadb;
+#[path = "../support/mariadb.rs"]
+mod mariadb_server;
+mod sqlite;
+#[path = "../support/mod.rs"]
 mod support;
 
 use serde_json::Value;
