@@ -152,6 +152,9 @@ struct Local {
     detached: bool,
 }
 
+/// A child within its parent: start, end, span, and the shift of what is below it.
+type Below = (i64, i64, u32, i64);
+
 struct Nursery<'a> {
     table: &'a SpanTable,
     calls: &'a Calls,
@@ -418,7 +421,7 @@ impl Nursery<'_> {
         }
         // (span, parent node, shift in ns)
         let mut stack = vec![(u32::try_from(root).unwrap_or(NONE), NONE, shift)];
-        let mut below: Vec<(i64, i64, u32, i64)> = Vec::new();
+        let mut below: Vec<Below> = Vec::new();
         while let Some((at, parent, shift)) = stack.pop() {
             let node = self.next_node();
             let span = self.spans[at as usize];
@@ -445,6 +448,7 @@ impl Nursery<'_> {
                 below.push((fitted.start, fitted.end, child, shift));
             }
             below.sort_unstable();
+            self.part_cut(at, &mut below);
             stack.extend(below.iter().rev().map(|&(_, _, child, shift)| (child, node, shift)));
         }
         let end = self.next_node();
@@ -512,6 +516,37 @@ impl Nursery<'_> {
         }
         self.spans[child as usize] = c;
         shift
+    }
+
+    /// A start that was cut to the clock's step seems to lie up to one step before the end of the sibling that it
+    /// waited for: what overlaps by less is moved behind it, by no more than was cut off.
+    fn part_cut(&mut self, parent: u32, below: &mut [Below]) {
+        let limit = self.spans[parent as usize].end;
+        let mut moved = false;
+        for at in 1..below.len() {
+            let (start, end, child, shift) = below[at];
+            if !self.is_cut(child) || self.spans[child as usize].detached {
+                continue;
+            }
+            let before = below[at.saturating_sub(MAX_KEPT_OPEN)..at].iter();
+            let ends = before.filter(|b| self.is_cut(b.2)).map(|b| b.1 - start);
+            let Some(over) = ends.filter(|over| (1..COARSE_STEP_NS as i64).contains(over)).max() else {
+                continue;
+            };
+            let (start, end) = ((start + over).min(limit), (end + over).min(limit));
+            below[at] = (start, end, child, shift + over);
+            let span = &mut self.spans[child as usize];
+            (span.start, span.end) = (start, end);
+            moved = true;
+        }
+        if moved {
+            below.sort_unstable();
+        }
+    }
+
+    /// Whether a start tells whole milliseconds only.
+    fn is_cut(&self, at: u32) -> bool {
+        self.table.starts_ns[self.spans[at as usize].row as usize].is_multiple_of(COARSE_STEP_NS)
     }
 
     /// How far two starts may be wrong against each other: a clock that only tells whole milliseconds (as JavaScript's

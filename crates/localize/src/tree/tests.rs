@@ -211,6 +211,43 @@ fn a_clock_of_whole_milliseconds_detaches_nothing() {
     );
 }
 
+/// Starts cut to milliseconds: the second statement seems to begin before the first one's answer, and did not.
+#[test]
+fn what_seems_to_overlap_by_less_than_the_clock_tells_is_one_after_the_other() {
+    check_trees(
+        &draw(
+            r#"
+            api server "GET /orders" 0..100
+              api db "SELECT 1" 1..40.6
+                api internal "rows" 39..40.5
+              api db "SELECT 2" 40..70.4
+              api db "SELECT 3" 50..60
+            "#,
+        ),
+        &expect![[r#"
+            api server GET /orders 0..100
+              api db SELECT $1 1..40.6
+                api internal rows 39..40.5
+              api db SELECT $1 40.6..71
+              api db SELECT $1 50..60
+        "#]],
+    );
+    check_trees(
+        &draw(
+            r#"
+            api server "GET /orders" 0.1..100
+              api db "SELECT 1" 1.1..40.6
+              api db "SELECT 2" 40.2..70.4
+            "#,
+        ),
+        &expect![[r#"
+            api server GET /orders 0..99.9
+              api db SELECT $1 1..40.5
+              api db SELECT $1 40.1..70.3
+        "#]],
+    );
+}
+
 #[test]
 fn cycles_missing_parents_copies_and_bad_times_are_counted() {
     let mut spans = draw(
