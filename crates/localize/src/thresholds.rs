@@ -118,9 +118,12 @@ pub struct Thresholds {
     pub pool_wait_ms: f64,
     /// Pool: share of the critical path spent on waiting.
     pub pool_wait_share: f64,
+    /// Pool: share of the waiting during which one and the same number of connections is in use: it is full.
+    pub pool_full_share: f64,
     /// Connection per request: connects per request.
     pub connects_per_request: f64,
-    /// A connecting span below this, milliseconds at the median, takes a connection from a pool.
+    /// No connection is made in less than this, milliseconds: where one in twenty connecting spans is quicker, they
+    /// take connections from a pool.
     pub connect_ms: f64,
     /// What taking a free connection from a pool costs, milliseconds.
     pub pooled_checkout_ms: f64,
@@ -159,12 +162,18 @@ pub struct Thresholds {
     pub lock_wait_ratio: f64,
     /// ... and share of the slow ones that end with another transaction's commit.
     pub lock_wait_share: f64,
+    /// Lock wait: pairs of transactions that chance would let hold a table at once, ...
+    pub lock_turns: f64,
+    /// ... of which at most this share did: they take turns.
+    pub lock_at_once_share: f64,
     /// Imbalance: calls of each instance ...
     pub imbalance_calls: u64,
     /// ... its p95 against that of the others (LOCALIZE: 2) ...
     pub imbalance_ratio: f64,
     /// ... its median against theirs ...
     pub imbalance_median_ratio: f64,
+    /// ... or its median alone, which single stalls do not move ...
+    pub imbalance_shift: f64,
     /// ... and the rank sum's distance from chance, in standard errors.
     pub imbalance_sigma: f64,
     /// Stampede: share of reads that start while an equal one is on its way ...
@@ -300,6 +309,7 @@ impl Default for Thresholds {
             self_time_share: 0.30,
             pool_wait_ms: 10.0,
             pool_wait_share: 0.10,
+            pool_full_share: 0.5,
             connects_per_request: 0.5,
             connect_ms: 0.7,
             pooled_checkout_ms: 0.05,
@@ -319,9 +329,12 @@ impl Default for Thresholds {
             lock_wait_ms: 20.0,
             lock_wait_ratio: 3.0,
             lock_wait_share: 0.6,
+            lock_turns: 10.0,
+            lock_at_once_share: 0.1,
             imbalance_calls: 20,
             imbalance_ratio: 2.0,
             imbalance_median_ratio: 1.3,
+            imbalance_shift: 1.5,
             imbalance_sigma: 4.0,
             stampede_share: 0.2,
             stampede_at_once: 3,

@@ -1,6 +1,7 @@
 //! `connection_per_request`: connections are made while requests wait, again and again.
 
 use super::patterns::frameworks::{self, Advice};
+use super::patterns::pool::{is_checkout, is_making, is_taking};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
@@ -12,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
     name: "connection_per_request",
     needs: &[Signal::Traces],
     why: "A new connection costs round trips, TLS, authentication and a process on the database's side, each time.",
-    how: "Spans that make a connection (not those that wait for one of a pool) in at least half of the endpoint's requests, and each taking time.",
+    how: "Spans that make a connection (not those that wait for one of a pool) in at least half of the endpoint's requests, each taking time, and in half of the takes from a pool where these are seen. Where one in twenty takes less than 0.7 ms, they take from a pool, whatever their name.",
     predicts: "The connecting spans are gone; what taking one from a pool costs stays.",
     run,
 };
@@ -30,25 +31,17 @@ fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
     let t = facts.thresholds;
     let makes = |shape: &Shape| shape.class == Class::Pool && is_making(facts.name(shape.template));
     let requests = facts.endpoint_of(shape).trees.len().max(1) as f64;
-    let inner = shape.parent.is_some_and(|p| makes(facts.shape(p)));
+    let above = shape.parent.map(|p| facts.shape(p));
+    let inner = above.is_some_and(makes);
+    // Where the take from a pool is seen, too: a pool that fills up makes a connection for few of the takes.
+    let takes = above.filter(|s| s.class == Class::Pool && is_taking(facts.name(s.template)));
+    let of = takes.map_or(requests, |s| s.calls.max(1) as f64);
     // A wait for a pool that sometimes connects is the pool filling up, not a connection per request.
     makes(shape)
         && !inner
-        && shape.calls as f64 / requests >= t.connects_per_request
+        && shape.calls as f64 / requests.max(of) >= t.connects_per_request
         && shape.share_with(1, facts.endpoint_of(shape)) >= t.connects_per_request
         && !is_checkout(facts, shape)
-}
-
-/// Names of making a connection, by any instrumentation; taking one from a pool has another name or wraps it.
-fn is_making(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let taking = ["pool", "acquire", "checkout", "get_conn", "getconnection", "prisma:engine:connection"];
-    name.contains("connect") && !taking.iter().any(|word| name.contains(word))
-}
-
-/// SQLAlchemy's `connect` covers a checkout from the pool: a few microseconds, never a handshake.
-fn is_checkout(facts: &Facts<'_>, shape: &Shape) -> bool {
-    shape.duration_p50_ns < facts.thresholds.connect_ms * 1e6
 }
 
 fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
@@ -116,6 +109,37 @@ mod tests {
             api server "GET /orders" 0..40
               api client "connect" 1..1.2 db.system.name=postgresql
               api db "SELECT * FROM orders WHERE id = $1" 22..38
+            "#,
+            ),
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn a_pool_that_is_made_while_requests_come_is_none_however_slow_its_handshakes() {
+        let taken = "connect\" 1..1.1 db.system.name=postgresql";
+        let made = "connect\" 1..90 db.system.name=postgresql";
+        let drawing = |connect: &str, count: usize| {
+            format!(
+                "repeat {count}\napi server \"GET /orders\" 0..140\n  api client \"{connect}\n  api db \"SELECT * FROM orders WHERE id = $1\" 100..138\n\n"
+            )
+        };
+        let all = drawing(made, 15) + &drawing(taken, 5);
+        check_rule("connection_per_request", &drawn(&all), &expect![[""]]);
+    }
+
+    #[test]
+    fn a_new_connection_in_few_of_the_takes_of_a_request_is_none() {
+        check_rule(
+            "connection_per_request",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /orders" 0..140
+              api client "pool.acquire" 1..61
+                api client "connect" 2..60
+              api db "SELECT * FROM orders WHERE id = $1" 62..70
+              api client "pool.acquire" 71..71.1 x5 gap 10
             "#,
             ),
             &expect![[""]],

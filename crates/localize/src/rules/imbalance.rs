@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     name: "imbalance",
     needs: &[Signal::Traces, Signal::Instances],
     why: "The tail of all users is the median of the slow instance's users; no change of code mends it.",
-    how: "Two instances or more of one service (service.instance.id, pod, container or host) answer the same kind of request 20 times each, and one has a p95 over twice and a median over 1.3 times that of all others, by more than chance (rank sum, 4 standard errors). Told once per instance, where it costs most.",
+    how: "Two instances or more of one service (service.instance.id, pod, container or host) answer the same kind of request 20 times each, and one has a p95 over twice and a median over 1.3 times that of all others, or a median over 1.5 times theirs, by more than chance (rank sum, 4 standard errors). Told once per instance, where it costs most.",
     predicts: "Its calls take as long as those of the others at the median.",
     run,
 };
@@ -77,7 +77,8 @@ fn slowest(facts: &Facts<'_>, shape: &Shape) -> Option<Slow> {
         let (own, others) = (times(&own), times(&others));
         let figures = |all: &[f64]| (quantile(all, 0.5), quantile(all, 0.95));
         let (is, was) = (figures(&own), figures(&others));
-        let slower = is.1 > t.imbalance_ratio * was.1 && is.0 > t.imbalance_median_ratio * was.0;
+        let tail = is.1 > t.imbalance_ratio * was.1 && is.0 > t.imbalance_median_ratio * was.0;
+        let slower = tail || is.0 > t.imbalance_shift * was.0;
         (slower && rank_sum_z(&own, &others) > t.imbalance_sigma).then(|| Slow {
             instance,
             nodes: by_instance[&instance].clone(),
@@ -203,6 +204,25 @@ mod tests {
     fn slow_requests_on_every_instance_are_none() {
         let recording = on_instances(drawn(DRAWING), |trace| ["pod-a", "pod-b", "pod-c"][trace % 3]);
         check_rule("imbalance", &recording, &expect![[""]]);
+    }
+
+    #[test]
+    fn a_median_that_is_far_off_is_enough_and_one_that_is_a_little_off_is_not() {
+        let on_c = |ms: &str| {
+            let drawing = DRAWING.replace("0..90", &format!("0..{ms}")).replace("1..89", "1..19");
+            on_instances(
+                drawn(&drawing),
+                |trace| if trace > 60 { "pod-c" } else { ["pod-a", "pod-b"][trace % 2] },
+            )
+        };
+        check_rule(
+            "imbalance",
+            &on_c("35"),
+            &expect![[r#"
+            imbalance GET /a | instance pod-c of api is slower than the others | p95 35.0 -> 20.0 (20.0..27.5) B
+        "#]],
+        );
+        check_rule("imbalance", &on_c("28"), &expect![[""]]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `pool_saturation`: requests wait for a connection that others hold.
 
 use super::patterns::frameworks::{self, Advice};
+use super::patterns::pool::{full_at, is_checkout, is_making, is_taking};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
@@ -13,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
     name: "pool_saturation",
     needs: &[Signal::Traces],
     why: "A request that waits for a connection does nothing else; behind a full pool every endpoint is as slow as the slowest.",
-    how: "Spans that take a connection from a pool wait 10 ms or more at their 95th percentile and hold 10 % of the critical path, or callers were seen waiting by the pool's own metrics.",
+    how: "Spans that take a connection from a pool wait 10 ms or more at their 95th percentile and hold 10 % of the critical path (a checkout that is named as if it connected: where one and the same number of connections is in use during half of the waiting), or callers were seen waiting by the pool's own metrics.",
     predicts: "The waits are gone but for the checkout itself. The size that is proposed makes Erlang C's wait negligible, and is refused where the database's CPU would pass 70 %.",
     run,
 };
@@ -31,19 +32,15 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
 
 fn is_one(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> bool {
     let t = facts.thresholds;
+    let name = facts.name(shape.template);
+    // A checkout that is named as if it connected is a wait only where the pool is seen to be full.
+    let takes =
+        || is_taking(name) || is_making(name) && is_checkout(facts, shape) && full_at(facts, id).is_some();
     shape.class == Class::Pool
-        && is_taking(facts.name(shape.template))
         && shape.duration_p95_ns >= t.pool_wait_ms * 1e6
         && shape.path_share.max(shape.path_share_tail) >= t.pool_wait_share
         && !connects_below(facts, id, shape)
-}
-
-/// Names of taking a connection from a pool.
-pub(super) fn is_taking(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["pool", "acquire", "checkout", "getconnection", "prisma:engine:connection"]
-        .iter()
-        .any(|w| name.contains(w))
+        && takes()
 }
 
 /// A take that spends its time on connecting is no wait for others.
@@ -140,6 +137,50 @@ mod tests {
             &expect![[r#"
                 pool_saturation GET /orders | waits 40.0 ms (p95) for a connection of the pool | p95 60.0 -> 20.1 (20.0..40.0) C
             "#]],
+        );
+    }
+
+    /// One connection: of two requests that come together the second waits until the first is done.
+    #[test]
+    fn a_full_pool_whose_checkout_is_named_connect_is_one_finding() {
+        check_rule(
+            "pool_saturation",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /reports" 0..60
+              api client "connect" 0..0.1
+              api db "SELECT count(*) FROM reviews" 1..55
+            api server "GET /reports" 2..115
+              api client "connect" 3..56
+              api db "SELECT count(*) FROM reviews" 57..112
+            "#,
+            ),
+            &expect![[r#"
+                pool_saturation GET /reports | waits 53.0 ms (p95) for a connection of the pool | p95 113.0 -> 60.0 (60.0..86.5) C
+            "#]],
+        );
+    }
+
+    /// The same waits while nobody else has a connection: each makes its own.
+    #[test]
+    fn slow_checkouts_while_no_connection_is_in_use_are_none() {
+        check_rule(
+            "pool_saturation",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /reports" 0..60
+              api client "connect" 0..0.1
+              api db "SELECT count(*) FROM reviews" 1..55
+
+            repeat 20
+            api server "GET /reports" 0..90
+              api client "connect" 1..56
+              api db "SELECT count(*) FROM reviews" 57..88
+            "#,
+            ),
+            &expect![[""]],
         );
     }
 

@@ -2,7 +2,7 @@
 
 use super::patterns::effect::summary;
 use super::patterns::nodes;
-use super::pool_saturation::is_taking;
+use super::patterns::pool::is_taking;
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;

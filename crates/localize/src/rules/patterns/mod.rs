@@ -7,4 +7,5 @@ pub(super) mod frameworks;
 pub(super) mod headers;
 pub(super) mod nodes;
 pub(super) mod pages;
+pub(super) mod pool;
 pub(super) mod values;
