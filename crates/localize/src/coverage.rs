@@ -1,6 +1,7 @@
 //! Pass 2: how much of a request's time its spans explain. Silence about an endpoint that is not covered would be a
 //! lie: it is reported, and whatever is found on it is believed less.
 
+use crate::resolve::Class;
 use crate::shape::Shapes;
 use crate::tree::{Forest, Node};
 
@@ -25,8 +26,9 @@ fn covered_ns(forest: &Forest, root: u32) -> i64 {
         let mut children = forest.children(at).filter(|c| !forest.node(*c).detached);
         let (Some(first), None) = (children.next(), children.next()) else { break };
         let node = forest.node(first);
-        // A middleware that wraps the whole request explains nothing by itself.
-        if node.subtree_end == first + 1 || node.class.is_call() || !wraps(forest.node(at), node) {
+        // A middleware or handler that wraps the whole request explains nothing by itself.
+        let opaque = node.subtree_end == first + 1 && node.class != Class::Internal;
+        if opaque || node.class.is_call() || !wraps(forest.node(at), node) {
             break;
         }
         at = first;
@@ -76,6 +78,12 @@ mod tests {
             10.0,
             "api server \"GET /a\" 0..100\n  api internal \"auth\" 1..99\n    api db \"SELECT 1\" 10..20",
         );
+    }
+
+    #[test]
+    fn a_handler_with_nothing_below_it_explains_nothing() {
+        assert_percent(0.0, "api server \"GET /a\" 0..100\n  api internal \"request handler\" 1..99");
+        assert_percent(60.0, "api server \"GET /a\" 0..100\n  api internal \"render\" 20..80");
     }
 
     #[test]

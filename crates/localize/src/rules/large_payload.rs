@@ -1,8 +1,10 @@
 //! `large_payload`: the reply is so large that making and sending it is what takes the time.
 
+use super::patterns::headers::{CONTENT_TYPE, header, is_text};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
-use crate::shape::{EndpointId, ShapeId};
+use crate::resolve::Class;
+use crate::shape::{EndpointId, Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
 use model::{Grade, Remedy, RemedyKind};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
     name: "large_payload",
     needs: &[Signal::Traces, Signal::BodySizes],
     why: "Every byte is built, copied, compressed, sent and parsed; most clients read a part of it.",
-    how: "The reply has 100 kB or more at the mean, and at least 10 % of the latency goes with its size: by the slope of time over size (Theil-Sen over 30 requests whose sizes spread twofold), else by the entry's own time.",
+    how: "The reply has 100 kB or more at the mean, and at least 10 % of the latency goes with its size: by the slope of time over size (Theil-Sen over 30 requests whose sizes spread twofold), else by the entry's own time, with the framework's spans around its handler. Not files (images, archives, application/octet-stream): they are sent as they are.",
     predicts: "A reply of a third of the size: the part of the time that goes with the size falls to a third.",
     run,
 };
@@ -22,6 +24,8 @@ const MIN_FIT: usize = 30;
 const MAX_FIT: usize = 300;
 /// What a reply with only the fields that are needed, or compressed, is taken to be of today's size.
 const SMALLER: f64 = 1.0 / 3.0;
+/// A span with this share of the time around it is a layer of the framework.
+const WRAPS: f64 = 0.9;
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     facts.endpoints().filter_map(|(id, _)| on_endpoint(facts, id)).collect()
@@ -31,6 +35,9 @@ fn on_endpoint(facts: &Facts<'_>, endpoint: EndpointId) -> Option<Candidate> {
     let t = facts.thresholds;
     let (root, shape) = facts.shapes().find(|(_, s)| s.endpoint == endpoint && s.parent.is_none())?;
     let bytes = shape.bytes_mean.filter(|b| *b >= t.payload_bytes)?;
+    if is_download(facts, shape) {
+        return None;
+    }
     let points: Vec<(f64, f64)> = facts
         .shapes
         .endpoint(endpoint)
@@ -43,9 +50,36 @@ fn on_endpoint(facts: &Facts<'_>, endpoint: EndpointId) -> Option<Candidate> {
         })
         .collect();
     let slope = theil_sen(&points);
+    let own = || layers(facts, root).iter().map(|id| facts.shape(*id).own_share).sum::<f64>();
     let total = shape.duration_p50_ns + facts.load.overhead_ns(endpoint, u32::MAX);
-    let share = slope.map_or(shape.own_share, |s| (s * bytes / total.max(1.0)).clamp(0.0, 1.0));
+    let share = slope.map_or_else(own, |s| (s * bytes / total.max(1.0)).clamp(0.0, 1.0));
     (share >= t.payload_share).then(|| candidate(facts, root, bytes, share, slope))
+}
+
+/// Bodies that are kept as they are sent, not built from rows: their time is not that of building them.
+fn is_download(facts: &Facts<'_>, root: &Shape) -> bool {
+    const KINDS: [&str; 7] = ["octet-stream", "image/", "video/", "audio/", "font/", "zip", "pdf"];
+    let nodes = root.groups.iter().flat_map(|g| facts.nodes(g));
+    let mut told = nodes.filter_map(|n| header(facts, *n, CONTENT_TYPE)).take(MAX_FIT);
+    let is_file = |kind: &String| KINDS.iter().any(|file| kind.contains(file)) && !is_text(kind);
+    told.next().is_some_and(|first| is_file(&first) && told.all(|kind| is_file(&kind)))
+}
+
+/// The entry and the framework's spans around its handler.
+fn layers(facts: &Facts<'_>, root: ShapeId) -> Vec<ShapeId> {
+    let (mut at, mut out) = (root, vec![root]);
+    loop {
+        let whole = facts.shape(at);
+        let wraps = |id: &ShapeId| {
+            let inner = facts.shape(*id);
+            inner.class == Class::Internal
+                && inner.service == whole.service
+                && inner.path_share >= WRAPS * whole.path_share
+        };
+        let Some(inner) = facts.shapes.children(at).find(wraps) else { return out };
+        out.push(inner);
+        at = inner;
+    }
 }
 
 fn candidate(facts: &Facts<'_>, root: ShapeId, bytes: f64, share: f64, slope: Option<f64>) -> Candidate {
@@ -64,12 +98,13 @@ fn candidate(facts: &Facts<'_>, root: ShapeId, bytes: f64, share: f64, slope: Op
         None => "sizes are too alike for a slope: the entry's own time was taken for building the reply"
             .to_owned(),
     });
+    let layers = layers(facts, root);
     let shrink = move |kept: f64| {
         let cost = Cost::Each(Arc::new(move |case| {
             // What goes with the size, as share of the whole request, is taken from the entry's own time.
             case.ns * (1.0 - (1.0 - kept) * 0.9_f64.min(share.max(0.5)))
         }));
-        vec![Transform::Own { of: root, to: cost }]
+        layers.iter().map(|of| Transform::Own { of: *of, to: cost.clone() }).collect::<Vec<_>>()
     };
     candidate.fix = Some(Fix {
         point: shrink(SMALLER),
@@ -133,6 +168,39 @@ mod tests {
             &expect![[r#"
                 large_payload GET /export | replies with 900 kB | p95 100.0 -> 57.3 (36.0..100.0) C
             "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_built_within_a_frameworks_handler_counts_as_the_entrys_own() {
+        check_rule(
+            "large_payload",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /export" 0..100 http.response.body.size=900000
+              api internal "request handler" 1..99
+                api db "SELECT * FROM orders WHERE day = $1" 5..25
+            "#,
+            ),
+            &expect![[r#"
+                large_payload GET /export | replies with 900 kB | p95 100.0 -> 57.3 (36.0..100.0) C
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_file_is_sent_as_it_is() {
+        check_rule(
+            "large_payload",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /export" 0..100 http.response.body.size=900000 http.response.header.content-type=["application/octet-stream"]
+              api db "SELECT count(*) FROM orders" 5..25
+            "#,
+            ),
+            &expect![[""]],
         );
     }
 

@@ -34,6 +34,7 @@ mod uncached_read;
 mod worker_queueing;
 
 use crate::facts::Facts;
+use crate::resolve::Class;
 use crate::shape::{EndpointId, ShapeId};
 use crate::simulate::Transform;
 use crate::tree::{NodeId, TreeId};
@@ -47,6 +48,8 @@ pub enum Signal {
     Statements,
     /// Figures by the database itself.
     DatabaseStatements,
+    /// Some database span tells how many rows it returned.
+    RowCounts,
     Plans,
     /// CPU utilization of the host or of containers.
     CpuMetrics,
@@ -74,6 +77,7 @@ impl Signal {
             Self::Traces => "traces",
             Self::Statements => "statement text on database spans",
             Self::DatabaseStatements => "statement statistics of the database",
+            Self::RowCounts => "row counts on database spans",
             Self::Plans => "plans",
             Self::CpuMetrics => "cpu metrics",
             Self::PoolMetrics => "pool metrics",
@@ -94,6 +98,7 @@ impl Signal {
             Self::Traces => !facts.shapes.endpoints.is_empty(),
             Self::Statements => facts.calls.database_spans > facts.calls.without_statement,
             Self::DatabaseStatements => !facts.recording.statements.is_empty(),
+            Self::RowCounts => facts.shapes.all.iter().any(|s| s.class == Class::Db && s.rows_mean.is_some()),
             Self::Plans => !facts.recording.plans.is_empty(),
             Self::CpuMetrics => facts.saturation.cpu().is_some(),
             Self::PoolMetrics => !facts.saturation.pools.is_empty(),
@@ -172,7 +177,7 @@ pub(super) fn heaviest_endpoint(facts: &Facts<'_>, service: &str) -> Option<Shap
 }
 
 /// Whether calls of this class and template begin or end transactions, set up a connection, or ask whether it lives.
-pub(crate) fn is_control(class: crate::resolve::Class, template: &str) -> bool {
+pub(crate) fn is_control(class: Class, template: &str) -> bool {
     patterns::effect::of_template(class, template) == patterns::effect::Effect::Control
 }
 

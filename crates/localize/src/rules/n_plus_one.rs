@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
     name: "n_plus_one",
     needs: &[Signal::Traces],
     why: "A call per row pays a round trip per row; the cost grows with the data, not with the work.",
-    how: "The same template at least 5 times within one handling of a request, in half of the endpoint's requests, or in some where it runs once for each row of an earlier result; however far apart, and whatever connections are taken in between. Not: writes to a database (see `unbatched_writes`), equal parameters (see `redundant_call`), commands of a pipeline, pages of one result (OFFSET, or a range of the key that sorts it), fetches of a cursor, retries, jobs that are no request.",
+    how: "The same template at least 5 times within one handling of a request, in half of the endpoint's requests, or in some where it runs once for each row of an earlier result; however far apart, and whatever connections are taken in between. Not: writes to a database (see `unbatched_writes`), equal parameters (see `redundant_call`), commands of a pipeline, pages of one result (OFFSET, or a range of the key that sorts it), fetches of a cursor, retries, jobs that are no request (a root that is no entry, in a service that marks its requests as such, or one that works for 30 s or makes 1,000 calls).",
     predicts: "The group becomes its first call plus 0.3 (N - 1) s; s is the median call less the round trip (5th percentile of the calls, or what the database's own time leaves of the median). Half of the gaps between the calls stays.",
     run,
 };

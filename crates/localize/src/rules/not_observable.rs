@@ -3,6 +3,7 @@
 use super::{Candidate, Rule, Signal};
 use crate::cpu::{OwnTime, Proof};
 use crate::facts::Facts;
+use crate::resolve::Class;
 use crate::shape::{EndpointId, ShapeId};
 use model::{Remedy, RemedyKind, Severity};
 
@@ -10,7 +11,7 @@ pub(super) const RULE: Rule = Rule {
     name: "not_observable",
     needs: &[Signal::Traces],
     why: "What is not instrumented cannot be found; silence about it would be a lie.",
-    how: "Child spans explain less than 70 % of the endpoint's time, and 5 ms or more of it are unexplained; or its database spans do not tell their statements.",
+    how: "Child spans explain less than 70 % of the endpoint's time, and 5 ms or more of it are unexplained (a framework's span around the whole request explains nothing); or its database spans do not tell their statements.",
     predicts: "Nothing: it names what to instrument.",
     run,
 };
@@ -63,7 +64,7 @@ fn waits(proof: Proof, busy_share: f64) -> Option<String> {
 }
 
 fn hint(facts: &Facts<'_>, root: ShapeId) -> String {
-    let leaf = facts.shapes.children(root).next().is_none();
+    let leaf = !calls_below(facts, root);
     let service = facts.name(facts.shape(root).service);
     let service = if service.is_empty() { "the service" } else { service };
     if leaf {
@@ -77,6 +78,20 @@ fn hint(facts: &Facts<'_>, root: ShapeId) -> String {
     }
 }
 
+/// Whether anything but a framework's own spans was seen below an entry.
+fn calls_below(facts: &Facts<'_>, root: ShapeId) -> bool {
+    let mut open = vec![root];
+    while let Some(at) = open.pop() {
+        for id in facts.shapes.children(at) {
+            if facts.shape(id).class != Class::Internal {
+                return true;
+            }
+            open.push(id);
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::{check_rule, drawn};
@@ -87,6 +102,17 @@ mod tests {
         check_rule(
             "not_observable",
             &drawn("repeat 20\napi server \"GET /a\" 0..100"),
+            &expect![[r#"
+                not_observable GET /a | 100 % of the time is explained by no span | no prediction
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_handlers_span_with_nothing_below_it_is_as_dark() {
+        check_rule(
+            "not_observable",
+            &drawn("repeat 20\napi server \"GET /a\" 0..100\n  api internal \"request handler\" 1..99"),
             &expect![[r#"
                 not_observable GET /a | 100 % of the time is explained by no span | no prediction
             "#]],

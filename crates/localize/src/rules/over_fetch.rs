@@ -10,9 +10,9 @@ use model::Grade;
 
 pub(super) const RULE: Rule = Rule {
     name: "over_fetch",
-    needs: &[Signal::Traces, Signal::Statements],
+    needs: &[Signal::Traces, Signal::Statements, Signal::RowCounts],
     why: "Rows that nobody sees are read, sent, parsed and thrown away; their number grows with the customer's history.",
-    how: "A statement returns 20 rows or more and the reply has fewer than 8 bytes for each; or, where the reply's size is not known, 200 rows or more. An endpoint whose reply is as large as its rows (an export) is none.",
+    how: "A statement returns 20 rows or more and the reply has fewer than 8 bytes for each; or, where the reply's size is not known, 200 rows or more: for information, without a prediction. An endpoint whose reply is as large as its rows (an export) is none.",
     predicts: "Rows that the reply can hold at 40 bytes each: the statement beyond its round trip, and half of the code's own time, shrink with the number of rows.",
     run,
 };
@@ -64,22 +64,25 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, rows: f64, bytes: Op
             "{rows:.0} rows are read for a reply of {bytes:.0} bytes: {:.1} bytes a row",
             bytes / rows.max(1.0)
         ),
-        None => format!("{rows:.0} rows are read; the reply's size is not on the spans"),
+        None => format!(
+            "{rows:.0} rows are read; the reply's size is not on the spans: look how many of them it holds"
+        ),
     }];
     candidate.lines.push(format!(
         "the statement holds {:.0} % of the critical path, {:.2} ms a call at the median",
         shape.path_share * 100.0,
         shape.duration_p50_ns / 1e6
     ));
-    let needed = bytes.map_or(rows * 0.5, |b| (b / t.reply_bytes_per_row).max(1.0));
-    candidate.fix = Some(fix(id, shape, (needed / rows.max(1.0)).min(1.0), bytes.is_some()));
+    let needed = bytes.map_or(rows, |b| (b / t.reply_bytes_per_row).max(1.0));
+    // How many of them nobody needs is a guess where the reply's size is not told.
+    candidate.fix = bytes.map(|_| fix(id, shape, (needed / rows.max(1.0)).min(1.0)));
     let generic = "ask for what the reply needs: aggregate in SQL (count, sum, max), name the columns, LIMIT with keyset pagination";
     candidate.remedies = frameworks::remedies(facts, &candidate.nodes, Advice::Narrow, generic);
     candidate.confidence = if bytes.is_some() { 0.8 } else { 0.5 };
     candidate
 }
 
-fn fix(id: ShapeId, shape: &Shape, kept: f64, sized: bool) -> Fix {
+fn fix(id: ShapeId, shape: &Shape, kept: f64) -> Fix {
     let floor = shape.duration_p5_ns * 0.2;
     let to = |kept: f64, own: f64| {
         let cost = Cost::Each(std::sync::Arc::new(move |case| {
@@ -97,11 +100,8 @@ fn fix(id: ShapeId, shape: &Shape, kept: f64, sized: bool) -> Fix {
         least: to(f64::midpoint(kept, 1.0), 1.0),
         most: to(0.0, kept),
         grade: Grade::C,
-        assumption: if sized {
-            "time falls with the rows; the reply holds 40 bytes a row, and half of the code's own time is spent on rows".to_owned()
-        } else {
-            "half of the rows are not needed".to_owned()
-        },
+        assumption: "time falls with the rows; the reply holds 40 bytes a row, and half of the code's own time is spent on rows"
+            .to_owned(),
         load: LoadEffect::Added,
     }
 }
@@ -144,6 +144,23 @@ mod tests {
     }
 
     #[test]
+    fn without_the_replys_size_many_rows_are_for_information() {
+        check_rule(
+            "over_fetch",
+            &drawn(
+                r#"
+            repeat 20
+            api server "GET /account" 0..60
+              api db "SELECT * FROM orders WHERE customer_id = $1" 5..45 db.response.returned_rows=500
+            "#,
+            ),
+            &expect![[r#"
+                over_fetch GET /account | reads 500 rows per request: SELECT * FROM orders WHERE customer_id = $1 | no prediction
+            "#]],
+        );
+    }
+
+    #[test]
     fn without_row_counts_it_says_nothing() {
         check_rule(
             "over_fetch",
@@ -154,7 +171,9 @@ mod tests {
               api db "SELECT * FROM orders WHERE customer_id = $1" 5..45
             "#,
             ),
-            &expect![[""]],
+            &expect![[r#"
+                not run: over_fetch (row counts on database spans)
+            "#]],
         );
     }
 }

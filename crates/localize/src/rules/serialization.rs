@@ -11,7 +11,7 @@ pub(super) const RULE: Rule = Rule {
     name: "serialization",
     needs: &[Signal::Traces, Signal::SerializationSpans],
     why: "Every field is visited, formatted, validated and copied, also those that nobody reads.",
-    how: "Spans of functions that name it (serialize, marshal, to_json, encode, parse ...) have 15 % or more of the endpoint's critical path as their own time, and 5 ms a request.",
+    how: "Spans of functions that name it (serialize, marshal, to_json, encode response, parse body ...) have 15 % or more of the endpoint's critical path as their own time, and 5 ms a request.",
     predicts: "Half of it: fewer fields, or a faster codec.",
     run,
 };
@@ -36,11 +36,21 @@ const WORDS: &[&str] = &[
     "jbuilder",
 ];
 
+/// Verbs that say so only of a message: a picture is encoded, and a tree parsed, for other reasons ...
+const VERBS: &[&str] = &["encode", "encoding", "decode", "decoding", "parse", "parsing", "stringify"];
+/// ... and what a message is called.
+const MESSAGES: &[&str] =
+    &["response", "request", "reply", "body", "payload", "message", "result", "results", "dto", "xml", "csv"];
+
 /// Whether a span's name says that data is turned into text or back.
 pub(super) fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
-    let name = facts.name(shape.template);
-    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric()).flat_map(camel);
-    shape.class == Class::Internal && words.any(|word| WORDS.contains(&word.as_str()))
+    shape.class == Class::Internal && names_it(facts.name(shape.template))
+}
+
+fn names_it(name: &str) -> bool {
+    let words: Vec<String> = name.split(|c: char| !c.is_ascii_alphanumeric()).flat_map(camel).collect();
+    let any = |of: &[&str]| words.iter().any(|word| of.contains(&word.as_str()));
+    any(WORDS) || any(VERBS) && any(MESSAGES)
 }
 
 /// `toJSON`, `JsonSerializer`: words within a word, lower case, and the word itself.
@@ -97,9 +107,17 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
 
 #[cfg(test)]
 mod tests {
-    use super::camel;
+    use super::{camel, names_it};
     use crate::testing::{check_rule, drawn};
     use expect_test::expect;
+
+    #[test]
+    fn a_verb_counts_with_a_message_only() {
+        assert!(["encode response", "parseBody", "Response.stringify", "toJSON"].iter().all(|n| names_it(n)));
+        assert!(
+            !["parse and store", "encode video", "resolve request", "decode"].iter().any(|n| names_it(n))
+        );
+    }
 
     #[test]
     fn a_serializer_that_takes_long_is_one_finding() {

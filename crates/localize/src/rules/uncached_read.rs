@@ -1,6 +1,7 @@
 //! `uncached_read`: the same reads come again and again, request after request, and nothing remembers them.
 
 mod cache;
+mod everybody;
 
 use super::patterns::effect::{Effect, effect, subjects, summary};
 use super::patterns::nodes;
@@ -17,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
     name: "uncached_read",
     needs: &[Signal::Traces],
     why: "What was read a moment ago and has not changed need not be read again: a cache takes the time and the load away.",
-    how: "Reads of one template by one process, over all endpoints, by their parameters and in order of time: 30 % or more of an endpoint's would have been answered by a cache of 10,000 entries and 30 s, they hold 10 % of its critical path, and at most a tenth as many calls write to the same tables or path. Not where parameters are not sent, after a look into a cache, within transactions, or after a write by the same endpoint.",
+    how: "Reads of one template by one process, over all endpoints, by their parameters and in order of time: 30 % or more of an endpoint's would have been answered by a cache of 10,000 entries and 30 s, they hold 10 % of its critical path, and at most a tenth as many calls write to the same tables or path. One URL that never changes counts where different requests ask for it and its path names nothing personal or momentary. Not where parameters are not sent, after a look into a cache, within transactions, or after a write by the same endpoint.",
     predicts: "The recorded calls are played through that cache, each half of the window with the other half before it: each hit takes 0.02 ms, with the connection that served nothing else; each miss stays. At worst the cache is empty at the start, at best it is full. p95 moves only where fewer than 5 % of the requests miss.",
     run,
 };
@@ -58,8 +59,8 @@ fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
     let t = facts.thresholds;
     let kind = match shape.class {
         Class::Db => !subjects(Class::Db, facts.name(shape.template)).is_empty(),
-        // One URL for everybody may still answer each user with something else: that shows in no trace.
-        Class::Http => shape.params_distinct >= 2,
+        // One URL may still answer each user with something else.
+        Class::Http => shape.params_distinct >= 2 || everybody::is_for_everybody(facts, shape),
         _ => false,
     };
     kind && effect(facts, shape) == Effect::Read
@@ -175,6 +176,12 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, ratio: f64, hits: [HashSet<NodeId>;
     let remedy = |text| Remedy { kind: RemedyKind::Code, text, patch: None, undo: None };
     candidate.remedies = texts.into_iter().map(remedy).collect();
     candidate.confidence = if shape.class == Class::Db { 0.7 } else { 0.6 };
+    if shape.class == Class::Http && shape.params_distinct < 2 {
+        candidate.lines.push(
+            "one URL, whatever the request asks for: look whether its answer depends on who asks".to_owned(),
+        );
+        candidate.confidence = 0.5;
+    }
     candidate
 }
 

@@ -160,6 +160,21 @@ fn a_job_of_ten_thousand_calls_is_none_but_an_unmarked_request_is_judged() {
 }
 
 #[test]
+fn a_root_of_a_service_that_marks_its_requests_is_a_job() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /a" 0..5
+
+        repeat 20
+        api internal "warm cache" 0..400
+          api redis "GET user:{n}" 1..5 x30 gap 1
+        "#,
+        &expect![[""]],
+    );
+}
+
+#[test]
 fn what_runs_side_by_side_already_is_predicted_by_its_makespan() {
     check(
         r#"

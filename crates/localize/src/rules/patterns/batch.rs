@@ -103,11 +103,20 @@ pub(in crate::rules) fn is_batched(facts: &Facts<'_>, shape: &Shape) -> bool {
     first.and_then(|n| facts.call(*n).batch()).is_some_and(|commands| commands >= 2.0)
 }
 
-/// A root that answers nobody, and works through more than a request would.
+/// A root that answers nobody: one that works through more than a request would, or one of a service whose requests
+/// are marked as such, so that this is none of them.
 pub(in crate::rules) fn is_job(facts: &Facts<'_>, shape: &Shape) -> bool {
     let t = facts.thresholds;
     let endpoint = facts.endpoint_of(shape);
     let mean_ns = endpoint.root_ns as f64 / endpoint.trees.len().max(1) as f64;
     let long = mean_ns >= t.job_s * 1e9 || shape.calls_max >= t.job_calls as usize;
-    matches!(endpoint.class, Class::Internal | Class::Messaging) && long
+    let answers = || {
+        let of_service = facts.shapes.endpoints.iter().filter(|e| e.service == endpoint.service);
+        of_service.into_iter().any(|e| e.class == Class::Server)
+    };
+    match endpoint.class {
+        Class::Internal => long || answers(),
+        Class::Messaging => long,
+        _ => false,
+    }
 }

@@ -40,7 +40,7 @@ fn a_connection_that_serves_another_statement_as_well_stays() {
 }
 
 #[test]
-fn a_read_of_another_service_by_url_counts_and_one_url_for_everybody_does_not() {
+fn a_read_of_another_service_by_url_counts_and_one_personal_url_does_not() {
     check(
         r#"
         repeat 20
@@ -57,6 +57,32 @@ fn a_read_of_another_service_by_url_counts_and_one_url_for_everybody_does_not() 
         "#,
         &expect![[r#"
             uncached_read GET /a | GET rates/rate/{id} in GET /a: 95 % repeat one of the last 30 s | p95 40.0 -> 5.0 (5.0..40.0) B
+        "#]],
+    );
+}
+
+#[test]
+fn one_url_for_requests_of_all_kinds_is_one_finding_and_a_momentary_one_or_one_of_equal_requests_is_none() {
+    check(
+        r#"
+        repeat 40
+        api server "GET /a/{id}" 0..40 url.path=/a/{t}
+          api http "GET http://config/banners" 2..37
+
+        repeat 40
+        api server "GET /b/{id}" 0..40 url.path=/b/{t}
+          api http "GET http://config/health" 2..37
+
+        repeat 40
+        api server "GET /c" 0..40 url.path=/c
+          api http "GET http://config/flags" 2..37
+
+        repeat 40
+        api server "GET /d/{id}" 0..40 url.path=/d/{t} http.request.header.cookie=["a=1"]
+          api http "GET http://config/themes" 2..37
+        "#,
+        &expect![[r#"
+            uncached_read GET /a/{id} | GET config/banners in GET /a/{id}: 100 % repeat one of the last 30 s | p95 40.0 -> 5.0 (5.0..40.0) B
         "#]],
     );
 }
