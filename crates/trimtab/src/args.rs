@@ -3,6 +3,7 @@
 use crate::access_logs::LogFlags;
 use crate::commands::load_script::ScriptFlags;
 use crate::commands::measure_levels::LevelFlags;
+use crate::commands::tap::TapArgs;
 use crate::connection::ConnectionFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use report::team::FailOn;
@@ -80,6 +81,8 @@ pub enum Command {
     Loop(LoopArgs),
     /// Look at a Postgres server alone: statements, indexes that would help, its state; changes nothing
     Database(DatabaseArgs),
+    /// Stand between an application and its Postgres server, and record the statements: needs no traces
+    Tap(TapArgs),
     /// Load tests alone
     Load(LoadArgs),
     /// A flame graph that adds up: of a running process, a command, or another profiler's file
@@ -173,7 +176,7 @@ pub struct LoadOverrides {
 }
 
 /// `30`, `1.5`, `30s`, `1m30s`, `500ms`, `2h` as seconds.
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is no time such as 30, 30s or 1m30s");
     if let Ok(number) = text.parse::<f64>() {
         return if number.is_finite() && number >= 0.0 { Ok(number) } else { Err(wrong()) };

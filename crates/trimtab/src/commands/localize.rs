@@ -132,25 +132,37 @@ fn read_any(setting: &Setting, inputs: &[PathBuf], flags: &LogFlags) -> Result<R
     Ok(Reading { recording: std::mem::take(&mut logs.recording), logs: Some(logs) })
 }
 
-/// One recording's folder, or any number of trace files as one recording.
+/// One recording's folder, any number of trace files as one recording, or trace files beside a recording: what a tap saw,
+/// and what the service told.
 pub(crate) fn read(inputs: &[PathBuf]) -> Result<Recording> {
     if super::localize_profile::is_one(inputs) {
         return super::localize_profile::read(&inputs[0]);
     }
-    if let [one] = inputs
-        && one.is_dir()
-    {
-        return super::read_for_judging(one);
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = inputs.iter().cloned().partition(|p| p.is_dir());
+    let folder = match folders.as_slice() {
+        [] => None,
+        [folder] => Some(folder),
+        [one, other, ..] => {
+            bail!("{} and {} are two recordings: give one, and trace files", one.display(), other.display())
+        }
+    };
+    if let Some(folder) = folder.filter(|_| files.is_empty()) {
+        return super::read_for_judging(folder);
     }
-    if let Some(folder) = inputs.iter().find(|p| p.is_dir()) {
-        bail!("{} is a folder: give either one recording or trace files", folder.display());
+    let read = telemetry::files::read(&files)?;
+    let gaps = read.report.gaps();
+    if let Some(folder) = folder {
+        let mut recording = super::read_for_judging(folder)?;
+        recording.spans.append(&read.spans);
+        recording.metrics.extend(read.metrics);
+        recording.run.gaps.extend(gaps);
+        return Ok(recording);
     }
-    let read = telemetry::files::read(inputs)?;
     let mut recording = Recording { spans: read.spans, metrics: read.metrics, ..Recording::default() };
     recording.run.id =
         inputs.first().and_then(|p| p.file_name()).unwrap_or_default().to_string_lossy().into_owned();
     recording.run.complete = true;
-    recording.run.gaps = read.report.gaps();
+    recording.run.gaps = gaps;
     Ok(recording)
 }
 

@@ -23,6 +23,8 @@ mod measure;
 pub(crate) mod measure_levels;
 mod profile;
 mod report;
+pub(crate) mod tap;
+mod tap_told;
 mod verify;
 
 use crate::args::{Cli, Command, Common, LoadOverrides};
@@ -137,6 +139,7 @@ pub fn run(cli: Cli) -> Result<Answer> {
         Command::Verify(args) => block_on(&context, verify::run(&context, &args)),
         Command::Loop(args) => block_on(&context, looping::run(&context, &args)),
         Command::Database(args) => block_on(&context, database::run(&context, &args)),
+        Command::Tap(args) => block_on(&context, tap::run(&context, &args)),
         Command::Load(args) => block_on(&context, load::run(&context, &args)),
         Command::Profile(args) => block_on(&context, profile::run(&context, &args)),
         Command::Report(args) => report::run(&context, &args),

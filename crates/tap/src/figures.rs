@@ -1,0 +1,123 @@
+//! Sums by statement, exact however many spans are kept: calls, time, rows, errors, and how often one follows itself.
+
+use crate::units::{Shape, Unit, What};
+use model::Histogram;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Statements that are told apart; those beyond are summed as one.
+const MAX_STATEMENTS: usize = 4_096;
+const OTHERS: &str = "(other statements)";
+
+/// What one statement did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StatementFigures {
+    /// Normalised.
+    pub text: String,
+    pub calls: u64,
+    pub total_ns: u64,
+    pub times: Histogram,
+    /// Returned or affected.
+    pub rows: u64,
+    pub errors: u64,
+    /// Calls right behind one of the same statement, in one unit.
+    pub repeats: u64,
+    /// Most calls in a row.
+    pub longest_run: u64,
+    /// Times that it was parsed in a round trip of its own.
+    pub prepares: u64,
+    pub prepare_ns: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Figures {
+    of: HashMap<String, StatementFigures>,
+    ids: u64,
+}
+
+impl Figures {
+    /// Numbers that differ.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    pub(crate) fn count(&mut self, unit: &Unit) {
+        let mut previous: Option<(&Arc<Shape>, u64)> = None;
+        for done in &unit.spans {
+            let took_ns = done.end_ns.saturating_sub(done.start_ns);
+            match &done.what {
+                What::Statement { shape, rows, .. } => {
+                    let run = match previous {
+                        Some((last, run)) if last.text == shape.text => run + 1,
+                        _ => 1,
+                    };
+                    previous = Some((shape, run));
+                    let figures = self.figures(&shape.text);
+                    figures.calls += 1;
+                    figures.total_ns = figures.total_ns.saturating_add(took_ns);
+                    figures.times.record(took_ns);
+                    figures.rows = figures.rows.saturating_add(*rows);
+                    figures.errors += u64::from(done.error.is_some());
+                    figures.repeats += u64::from(run > 1);
+                    figures.longest_run = figures.longest_run.max(run);
+                }
+                // A statement that is prepared each time still follows itself.
+                What::Prepare { shape } => {
+                    let figures = self.figures(&shape.text);
+                    figures.prepares += 1;
+                    figures.prepare_ns = figures.prepare_ns.saturating_add(took_ns);
+                }
+                What::Connect | What::Call => previous = None,
+            }
+        }
+    }
+
+    fn figures(&mut self, text: &str) -> &mut StatementFigures {
+        let text = if self.of.len() < MAX_STATEMENTS || self.of.contains_key(text) { text } else { OTHERS };
+        if !self.of.contains_key(text) {
+            self.of.insert(text.to_owned(), StatementFigures { text: text.to_owned(), ..Default::default() });
+        }
+        self.of.entry(text.to_owned()).or_default()
+    }
+
+    /// The largest total time first.
+    pub(crate) fn sorted(&self) -> Vec<StatementFigures> {
+        let mut all: Vec<StatementFigures> = self.of.values().cloned().collect();
+        let cost = |figures: &StatementFigures| figures.total_ns.saturating_add(figures.prepare_ns);
+        all.sort_by(|a, b| cost(b).cmp(&cost(a)).then_with(|| a.text.cmp(&b.text)));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::tests::statement;
+
+    #[test]
+    fn a_statement_that_follows_itself_is_counted_as_a_run() {
+        let mut figures = Figures::default();
+        let spans = ["parent", "item", "item", "item", "other", "item"].map(statement).to_vec();
+        let unit = Unit { transaction: false, spans };
+        figures.count(&unit);
+        figures.count(&unit);
+        let all = figures.sorted();
+        let item = all.iter().find(|f| f.text == "item").unwrap();
+        assert_eq!((item.calls, item.repeats, item.longest_run, item.rows), (8, 4, 3, 8));
+        assert_eq!(all[0].text, "item");
+        assert_eq!(item.total_ns, 8 * 10);
+    }
+
+    #[test]
+    fn statements_beyond_the_bound_are_summed_as_one() {
+        let mut figures = Figures::default();
+        for n in 0..MAX_STATEMENTS + 10 {
+            figures.count(&Unit { transaction: false, spans: vec![statement(&n.to_string())] });
+        }
+        let all = figures.sorted();
+        assert_eq!(all.len(), MAX_STATEMENTS + 1);
+        assert_eq!(all[0].text, OTHERS);
+        assert_eq!(all[0].calls, 10);
+    }
+}

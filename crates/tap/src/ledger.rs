@@ -1,0 +1,356 @@
+//! Where all connections write: units that wait to be taken, counts, events, and the shapes of statements, each
+//! bounded. Units become spans only when they are taken, so that no connection waits for that.
+
+use crate::figures::{Figures, StatementFigures};
+use crate::units::{Shape, Unit};
+use crate::write;
+use model::{SpanTable, sql};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Spans that wait to be taken; what comes beyond is counted and lost.
+const MAX_WAITING: usize = 200_000;
+/// Texts whose shapes are remembered; at the bound all are forgotten.
+const MAX_TEXTS: usize = 4_096;
+/// The same of shapes.
+const MAX_SHAPES: usize = 4_096;
+/// Events that wait to be told; what comes beyond is only counted.
+const MAX_EVENTS: usize = 100;
+
+/// What passed so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Client connections so far.
+    pub connections: u64,
+    /// Those that are open.
+    pub open: u64,
+    pub statements: u64,
+    /// Statements that failed.
+    pub errors: u64,
+    pub cancels: u64,
+    /// Connections that went on under TLS or GSSAPI.
+    pub encrypted: u64,
+    /// Connections that were not understood from some point on.
+    pub not_understood: u64,
+    /// Connections for which the server could not be reached, or that were too many.
+    pub refused: u64,
+    /// Spans that found no room.
+    pub lost: u64,
+    pub bytes: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) connections: AtomicU64,
+    pub(crate) open: AtomicU64,
+    pub(crate) statements: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) cancels: AtomicU64,
+    pub(crate) encrypted: AtomicU64,
+    pub(crate) not_understood: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+/// One more.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Something that a user should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection went on encrypted: its statements are not seen.
+    Encrypted { connection: u64, by: &'static str },
+    /// A connection was not understood after so many statements; its bytes go on.
+    NotUnderstood { connection: u64, statements: u64, why: &'static str },
+    /// The server could not be reached: the client found a closed connection.
+    NoServer { connection: u64, why: String },
+    /// More connections than allowed: the client found a closed one.
+    TooMany { connection: u64 },
+    /// A connection could not be taken.
+    NotAccepted { why: String },
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Encrypted { connection, by } => write!(
+                f,
+                "connection {connection} is encrypted by {by}, its statements are not seen; use sslmode=disable \
+                 and gssencmode=disable between the application and the tap"
+            ),
+            Self::NotUnderstood { connection, statements, why } => write!(
+                f,
+                "connection {connection} was not understood after {statements} statements ({why}); its bytes go on \
+                 unseen"
+            ),
+            Self::NoServer { connection, why } => {
+                write!(f, "connection {connection} was closed: {why}; is the server running?")
+            }
+            Self::TooMany { connection } => write!(
+                f,
+                "connection {connection} was closed: too many connections; allow more with --max-connections"
+            ),
+            Self::NotAccepted { why } => write!(f, "a connection could not be taken: {why}"),
+        }
+    }
+}
+
+/// What a proxy saw, shared with whoever writes it down.
+#[derive(Default)]
+pub struct Ledger {
+    waiting: Mutex<Waiting>,
+    shapes: Mutex<Shapes>,
+    figures: Mutex<Figures>,
+    events: Mutex<Vec<Event>>,
+    /// Keys of all hashes; they die with the ledger.
+    pub(crate) keys: RandomState,
+    pub(crate) tally: Tally,
+    server: Option<(String, Option<u16>)>,
+}
+
+/// How a text is to be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading {
+    /// They escape in every string.
+    pub(crate) backslashes: bool,
+    /// The end of the text is missing.
+    pub(crate) is_cut: bool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    units: Vec<(Arc<Client>, Unit)>,
+    spans: usize,
+}
+
+#[derive(Default)]
+struct Shapes {
+    by_text: HashMap<u64, Arc<Shape>>,
+    all: HashMap<String, Arc<Shape>>,
+}
+
+/// Who is connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) connection: u64,
+    pub(crate) application: String,
+    pub(crate) user: String,
+    pub(crate) database: String,
+    /// Process number of the server's side; 0 if it did not tell.
+    pub(crate) server_pid: u32,
+}
+
+impl Ledger {
+    /// Of connections to a server: its host and port, or the path of its socket.
+    #[must_use]
+    pub fn new(host: &str, port: Option<u16>) -> Arc<Self> {
+        Arc::new(Self { server: Some((host.to_owned(), port)), ..Self::default() })
+    }
+
+    /// The spans since the last call, whole units only. Takes time for many: not for a thread that serves.
+    #[must_use]
+    pub fn take(&self) -> SpanTable {
+        let taken = std::mem::take(&mut *lock(&self.waiting));
+        let mut table = SpanTable::default();
+        let mut figures = lock(&self.figures);
+        for (client, unit) in &taken.units {
+            figures.count(unit);
+            let place = self.server.as_ref().map(|(host, port)| (host.as_str(), *port));
+            write::unit(&mut table, client, place, unit, &mut || {
+                self.keys.hash_one(figures.next_id()).max(1)
+            });
+        }
+        table
+    }
+
+    /// What was taken so far by statement, the largest total time first.
+    #[must_use]
+    pub fn statements(&self) -> Vec<StatementFigures> {
+        lock(&self.figures).sorted()
+    }
+
+    /// What happened since the last call, as far as it was kept.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        std::mem::take(&mut *lock(&self.events))
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let tally = &self.tally;
+        Counts {
+            connections: of(&tally.connections),
+            open: of(&tally.open),
+            statements: of(&tally.statements),
+            errors: of(&tally.errors),
+            cancels: of(&tally.cancels),
+            encrypted: of(&tally.encrypted),
+            not_understood: of(&tally.not_understood),
+            refused: of(&tally.refused),
+            lost: of(&tally.lost),
+            bytes: of(&tally.bytes),
+        }
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        let mut events = lock(&self.events);
+        if events.len() < MAX_EVENTS {
+            events.push(event);
+        }
+    }
+
+    /// The shape of a text; `hash` is that of the text.
+    pub(crate) fn shape(&self, text: &str, hash: u64, how: Reading) -> Arc<Shape> {
+        let hash = hash ^ u64::from(how.backslashes) ^ u64::from(how.is_cut) << 1;
+        if let Some(shape) = lock(&self.shapes).by_text.get(&hash) {
+            return Arc::clone(shape);
+        }
+        let normalised = normalised(text, how);
+        let mut shapes = lock(&self.shapes);
+        let known = shapes.all.get(&normalised).map(Arc::clone);
+        let shape = known.unwrap_or_else(|| {
+            let shape = Arc::new(shape_of(normalised));
+            if shapes.all.len() >= MAX_SHAPES {
+                shapes.all.clear();
+            }
+            shapes.all.insert(shape.text.clone(), Arc::clone(&shape));
+            shape
+        });
+        if shapes.by_text.len() >= MAX_TEXTS {
+            shapes.by_text.clear();
+        }
+        shapes.by_text.insert(hash, Arc::clone(&shape));
+        shape
+    }
+
+    /// A unit is whole.
+    pub(crate) fn queue(&self, client: &Arc<Client>, unit: Unit) {
+        let spans = unit.spans.len() + 1;
+        let mut waiting = lock(&self.waiting);
+        if waiting.spans + spans > MAX_WAITING {
+            drop(waiting);
+            self.tally.lost.fetch_add(spans as u64, Ordering::Relaxed);
+            return;
+        }
+        waiting.spans += spans;
+        waiting.units.push((Arc::clone(client), unit));
+    }
+}
+
+fn normalised(text: &str, how: Reading) -> String {
+    let unescaped = how.backslashes.then(|| unescaped(text));
+    let text = unescaped.as_deref().unwrap_or(text);
+    if !how.is_cut {
+        return sql::normalise(text);
+    }
+    // Most often it is a list of values that makes a statement long: closed, it can be folded.
+    let whole = text.rfind(',').map_or(text, |comma| &text[..comma]);
+    format!("{} (cut)", sql::normalise(&format!("{whole})")))
+}
+
+fn shape_of(normalised: String) -> Shape {
+    let operation = sql::operation_and_tables(&normalised);
+    // Behind its FROM there is no table but a file.
+    let copied = || normalised.split([' ', '(']).nth(1).unwrap_or_default();
+    let table = if operation.verb == "COPY" { copied() } else { operation.table() };
+    let name = match (operation.verb.as_str(), table) {
+        ("", "") => "empty statement".to_owned(),
+        (verb, "") => verb.to_owned(),
+        (verb, table) => format!("{verb} {table}"),
+    };
+    let of_table = !table.is_empty();
+    Shape { text: normalised, name, of_table, verb: operation.verb }
+}
+
+/// Each backslash and what it escapes as two letters: the values are left out anyway.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' {
+            out.push('x');
+            out.extend(chars.next().map(|_| 'x'));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// A lock whose holder panicked still holds whole values.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(ledger: &Ledger, text: &str, backslashes: bool) -> String {
+        let how = Reading { backslashes, is_cut: false };
+        ledger.shape(text, ledger.keys.hash_one(text), how).text.clone()
+    }
+
+    #[test]
+    fn shapes_hold_no_value_even_of_a_text_that_was_cut_or_escapes() {
+        let ledger = Ledger::default();
+        for (sql, backslashes) in [
+            ("SELECT 'hunter2'", false),
+            ("SELECT 'hunter2", false),
+            ("SELECT $x$hunter2", false),
+            ("SELECT E'\\'hunter2'", false),
+            ("ALTER ROLE me PASSWORD 'hunter2'", false),
+            ("SELECT 'a\\' || hunter2 || '", true),
+            ("SELECT 1 -- hunter2", false),
+        ] {
+            let shape = text(&ledger, sql, backslashes);
+            assert!(!shape.contains("hunter2"), "{sql}: {shape}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_was_cut_is_folded_all_the_same() {
+        let cut = Reading { is_cut: true, ..Reading::default() };
+        for (text, expected) in [
+            ("SELECT a FROM b WHERE c IN (1, 2, 3, 4", "SELECT a FROM b WHERE c IN ($1, ...) (cut)"),
+            ("INSERT INTO a VALUES (1, 'x'), (2, 'hun", "INSERT INTO a VALUES ($1, $2), ... (cut)"),
+            ("SELECT 'a, b", "SELECT $1 (cut)"),
+        ] {
+            assert_eq!(normalised(text, cut), expected);
+        }
+    }
+
+    #[test]
+    fn texts_that_differ_in_values_share_a_shape_and_the_maps_stay_bounded() {
+        let ledger = Ledger::default();
+        let shape = |n: u64| ledger.shape(&format!("SELECT * FROM a WHERE b = {n}"), n, Reading::default());
+        let first = shape(1);
+        assert!(Arc::ptr_eq(&first, &shape(2)));
+        assert_eq!((first.name.as_str(), first.of_table), ("SELECT a", true));
+        for n in 0..3 * MAX_TEXTS as u64 {
+            ledger.shape(&format!("SELECT a{n}"), n + 100, Reading::default());
+        }
+        let shapes = lock(&ledger.shapes);
+        assert!(shapes.by_text.len() <= MAX_TEXTS && shapes.all.len() <= MAX_SHAPES);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_counted_as_lost() {
+        let ledger = Ledger::default();
+        let done = crate::units::tests::done(1);
+        let client = Arc::new(Client::default());
+        let units = MAX_WAITING / 11;
+        for _ in 0..units + 3 {
+            ledger.queue(&client, Unit { transaction: false, spans: vec![done.clone(); 10] });
+        }
+        assert_eq!(ledger.counts().lost, 33);
+        assert_eq!(ledger.take().len(), units * 11);
+        assert!(ledger.take().is_empty());
+    }
+}

@@ -1,0 +1,166 @@
+//! TCP and Unix sockets as one type, read and written without waiting, so that one buffer serves all connections.
+
+use crate::Address;
+use anyhow::{Context, Result, bail};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, tcp, unix};
+
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+pub(crate) enum Reader<'a> {
+    Tcp(tcp::ReadHalf<'a>),
+    Unix(unix::ReadHalf<'a>),
+}
+
+pub(crate) enum Writer<'a> {
+    Tcp(tcp::WriteHalf<'a>),
+    Unix(unix::WriteHalf<'a>),
+}
+
+impl Socket {
+    pub(crate) async fn connect(to: &Address) -> io::Result<Self> {
+        match to {
+            Address::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    pub(crate) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        match self {
+            Self::Tcp(stream) => {
+                let (reader, writer) = stream.split();
+                (Reader::Tcp(reader), Writer::Tcp(writer))
+            }
+            Self::Unix(stream) => {
+                let (reader, writer) = stream.split();
+                (Reader::Unix(reader), Writer::Unix(writer))
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(reader) => reader.readable().await,
+            Self::Unix(reader) => reader.readable().await,
+        }
+    }
+
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(reader) => reader.try_read(buffer),
+            Self::Unix(reader) => reader.try_read(buffer),
+        }
+    }
+}
+
+impl Writer<'_> {
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(writer) => writer.writable().await,
+            Self::Unix(writer) => writer.writable().await,
+        }
+    }
+
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(writer) => writer.try_write(bytes),
+            Self::Unix(writer) => writer.try_write(bytes),
+        }
+    }
+
+    /// No more bytes will come; the other direction stays.
+    pub(crate) async fn shutdown(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(writer) => writer.shutdown().await,
+            Self::Unix(writer) => writer.shutdown().await,
+        }
+    }
+}
+
+/// Where clients connect. A Unix socket's file goes with it.
+pub struct Listener {
+    sockets: Sockets,
+    address: Address,
+}
+
+enum Sockets {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// # Errors
+    /// Names the address, and what to do.
+    pub async fn bind(address: &Address) -> Result<Self> {
+        match address {
+            Address::Tcp { host, port } => {
+                let name = host.as_str();
+                let found: Vec<SocketAddr> = tokio::net::lookup_host((name, *port))
+                    .await
+                    .with_context(|| format!("cannot listen on {address}: no address of the name {name}"))?
+                    .collect();
+                let Some(first) = found.first() else { bail!("no address of the name {name}") };
+                let listener = net::listen(*first).await?;
+                let local = listener.local_addr().context("a listening socket without an address")?;
+                let address = Address::Tcp { host: local.ip().to_string(), port: local.port() };
+                Ok(Self { sockets: Sockets::Tcp(listener), address })
+            }
+            Address::Unix(path) => {
+                let listener = UnixListener::bind(path).with_context(|| {
+                    format!(
+                        "cannot listen on {address}; remove it if a former run left it, or choose another"
+                    )
+                })?;
+                Ok(Self { sockets: Sockets::Unix(listener, path.clone()), address: address.clone() })
+            }
+        }
+    }
+
+    /// With the port that port 0 became.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Whether other machines can reach it.
+    #[must_use]
+    pub fn is_open_to_others(&self) -> bool {
+        match &self.sockets {
+            Sockets::Tcp(listener) => listener.local_addr().is_ok_and(|local| !local.ip().is_loopback()),
+            Sockets::Unix(..) => false,
+        }
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+        match &self.sockets {
+            Sockets::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // A client that is gone already is found out later.
+                drop(stream.set_nodelay(true));
+                Ok(Socket::Tcp(stream))
+            }
+            Sockets::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Sockets::Unix(_, path) = &self.sockets {
+            // Somebody may have removed it.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
