@@ -17,7 +17,9 @@ pub enum Proof {
         /// Cores that it kept busy, and that this own time alone would keep busy if it were all computing.
         cores: f64,
         demand: f64,
-        /// Share of the own time that was computing, if all own time of the service is alike ...
+        /// Threads of it that waited for a turn on a CPU, on average.
+        queued: f64,
+        /// Share of the own time that was computing or waiting for its turn, if all own time of the service is alike ...
         share: f64,
         /// ... and at most, if everything else in it only waited.
         most: f64,
@@ -78,15 +80,19 @@ impl OwnTime {
             return Proof::Busy((cpu_ms / own_ms(facts, shape).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0));
         }
         let container = facts.saturation.services.get(facts.name(shape.service)).and_then(|u| u.cores);
-        let process = facts.saturation.roles.get("service").and_then(|u| u.cores);
+        let role = facts.saturation.roles.get("service");
+        let process = role.and_then(|u| u.cores);
         let (cores, all) = match (container, process) {
             (Some(cores), _) => (cores, self.by_service.get(&shape.service).copied().unwrap_or(0.0)),
             (None, Some(cores)) => (cores, self.all),
             (None, None) => return Proof::None,
         };
         let demand = demand(facts, shape);
-        let of = |demand: f64| if demand > 0.0 { (cores / demand).min(1.0) } else { 1.0 };
-        Proof::Watched { cores, demand, share: of(all.max(demand)), most: of(demand) }
+        // Who waits for a turn on a CPU that its own service fills has something to compute, and less of it with less.
+        let own_queue = container.is_none() && facts.saturation.cores_of_others(facts.thresholds).is_none();
+        let queued = role.and_then(|u| u.run_queue).filter(|wait| own_queue && *wait > 0.0).unwrap_or(0.0);
+        let of = |demand: f64| if demand > 0.0 { ((cores + queued) / demand).min(1.0) } else { 1.0 };
+        Proof::Watched { cores, queued, demand, share: of(all.max(demand)), most: of(demand) }
     }
 }
 

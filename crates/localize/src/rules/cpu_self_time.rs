@@ -13,10 +13,12 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Signal::Traces],
     why: "No index and no cache below will help where the code itself computes; and on an event loop everybody else waits for it.",
     how: "One kind of span has 30 % or more of the endpoint's critical path as its own time, with nothing below it, 5 ms or more a request; the span's busy time says that it is CPU, or the service keeps half as many cores busy as this time would need. Own time that is no computing is a wait that no span shows (see `not_observable`).",
-    predicts: "The part of it that is computing falls to a fifth, as a better algorithm or data structure makes it; from none of the gain to all of it.",
+    predicts: "The part of it that is computing, or waiting for its turn on a CPU that the service itself fills, falls to a fifth, as a better algorithm or data structure makes it; from none of the gain to all of it.",
     run,
 };
 
+/// A run queue of this share of the cores in use is worth a word.
+const TOLD: f64 = 0.1;
 /// What mending hot code leaves of it, see `predicts`.
 const LEFT: f64 = 0.2;
 
@@ -79,6 +81,10 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, proof: Proof) -> Can
 fn line(proof: Proof) -> String {
     match proof {
         Proof::Busy(share) => format!("the spans were on the CPU {:.0} % of their time", share * 100.0),
+        Proof::Watched { cores, queued, demand, share, .. } if queued > cores * TOLD => format!(
+            "the service keeps {cores:.2} cores busy and {queued:.2} threads waiting for one, this alone would need {demand:.2}: about {:.0} % of it is computing or waiting for its turn",
+            share * 100.0
+        ),
         Proof::Watched { cores, demand, share, .. } => format!(
             "the service keeps {cores:.2} cores busy, this alone would need {demand:.2}: about {:.0} % of it is computing",
             share * 100.0
@@ -133,6 +139,16 @@ mod tests {
         let mut recording = drawn(DRAWING);
         recording.metrics.push(service_cpu(0.05));
         check_rule("cpu_self_time", &recording, &expect![[""]]);
+    }
+
+    #[test]
+    fn waiting_for_a_turn_on_a_cpu_is_no_wait_for_something_else() {
+        let mut recording = drawn(DRAWING);
+        let queued = MetricSeries { name: names::PROCESS_RUN_QUEUE.into(), ..service_cpu(0.9) };
+        recording.metrics.extend([service_cpu(0.05), queued]);
+        let found = crate::localize(&recording, &crate::Options::default()).findings;
+        let rules: Vec<&str> = found.iter().map(|f| f.rule.as_str()).collect();
+        assert!(rules.contains(&"cpu_self_time"), "{rules:?}");
     }
 
     #[test]
