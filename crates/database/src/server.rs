@@ -4,7 +4,8 @@ use crate::connect::Database;
 use crate::mariadb::MariaDb;
 use crate::plans::PlanOptions;
 use crate::snapshot::Snapshot;
-use anyhow::Result;
+use crate::sqlite::Sqlite;
+use anyhow::{Result, bail};
 use model::{Gap, Plan, Statement};
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -23,6 +24,11 @@ impl Server {
     pub async fn connect(url: &str) -> Result<Self> {
         if MariaDb::is_meant(url) {
             return Ok(Self::MariaDb(Box::new(Mutex::new(MariaDb::connect(url).await?))));
+        }
+        if Sqlite::is_meant(url) {
+            bail!(
+                "a SQLite file counts no statements; `trimtab database sqlite:FILE --statements FILE` looks at it"
+            );
         }
         Ok(Self::Postgres(Box::new(Database::connect(url).await?)))
     }

@@ -3,7 +3,7 @@
 use super::address::{Address, Encryption, Place};
 use super::auth::{Answer, answer};
 use super::wire::{Io, Reader, Wire};
-use crate::tls::Tls;
+use crate::tls::{Tls, Verify};
 use anyhow::{Context, Result, anyhow, bail};
 use rustls::pki_types::ServerName;
 use std::time::Duration;
@@ -177,7 +177,10 @@ impl MariaDb {
         let connector = tokio_rustls::TlsConnector::from(Tls::new(address.verify, pem.as_deref())?.config());
         let (closed, _) = tokio::io::duplex(1);
         let plain = std::mem::replace(&mut self.wire.io, Box::new(closed));
-        let hint = "TLS failed; ?ssl-mode=DISABLED connects without it";
+        let hint = match address.verify {
+            Verify::Nothing => "TLS failed; ?ssl-mode=DISABLED connects without it",
+            _ => "the server's certificate is not trusted; ?ssl-ca=FILE names the authority that issued it",
+        };
         self.wire.io = Box::new(connector.connect(name, plain).await.context(hint)?);
         self.private = true;
         Ok(())

@@ -73,6 +73,12 @@ pub(crate) fn candidates(
     all.retain(|keys: &Vec<Key>| !keys.is_empty() && keys.len() <= MAX_COLUMNS && !exists(table, keys));
     all.sort_by_key(Vec::len);
     all.dedup();
+    // As the table writes its columns: a digest writes keywords in upper case.
+    for key in all.iter_mut().flatten() {
+        if let Some(column) = table.column(&key.name) {
+            key.name.clone_from(&column.name);
+        }
+    }
     let named = (String::from("public"), table.name.clone());
     all.into_iter().map(|keys| NewIndex { table: named.clone(), keys, predicate: None }).collect()
 }

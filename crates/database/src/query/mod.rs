@@ -14,7 +14,7 @@ pub(crate) use candidates::{candidates, create, quoted, undo};
 pub(crate) use fill::{Known, fill};
 pub(crate) use lexer::{Dialect, as_read, statements, without_values};
 pub(crate) use schema::{Column, Index, Schema, Table};
-pub(crate) use shape::{Shape, Use, shape};
+pub(crate) use shape::{Shape, Term, Use, shape};
 
 /// Characters of a statement within a sentence.
 const MAX_TOLD_CHARS: usize = 160;

@@ -19,6 +19,8 @@ pub(crate) struct Term {
     pub(crate) function: Option<String>,
     /// `IN (...)`: more than one value.
     pub(crate) list: bool,
+    /// `BETWEEN`: a range with two ends.
+    pub(crate) closed: bool,
 }
 
 /// What one query block asks of one table.
@@ -55,6 +57,8 @@ pub(crate) struct Shape {
     pub(crate) uses: Vec<Use>,
     /// Columns that it sets itself.
     pub(crate) written: BTreeSet<String>,
+    /// Each row that it finds is one that it sends or changes: no grouping, no aggregate, no LIMIT, one table.
+    pub(crate) plain: bool,
     /// Where in the text values or placeholders begin, as far as it is known what they are compared with.
     pub(crate) asked: BTreeMap<usize, Asked>,
 }
@@ -76,7 +80,10 @@ pub(crate) fn shape(text: &str, dialect: Dialect, schema: &Schema) -> Shape {
     let mut reader =
         Reader { close: brackets(&all), all: &all, schema, shape: Shape::default(), ctes: Vec::new() };
     reader.block(0..all.len(), &[], 0);
-    reader.shape
+    let mut shape = reader.shape;
+    let folds = |token: &Token<'_>| FOLDING.iter().any(|word| token.is_word(word));
+    shape.plain = shape.uses.len() == 1 && !all.iter().any(folds);
+    shape
 }
 
 /// For each opening bracket where it closes.
@@ -94,6 +101,10 @@ fn brackets(all: &[Token<'_>]) -> BTreeMap<usize, usize> {
     }
     pairs
 }
+
+/// Words of statements that send fewer rows than they find.
+const FOLDING: [&str; 12] =
+    ["avg", "count", "distinct", "group", "having", "limit", "max", "min", "sum", "union", "or", "exists"];
 
 /// A table, or what stands for one, in a FROM.
 #[derive(Clone, Debug)]
@@ -382,7 +393,7 @@ impl<'a> Reader<'a> {
             let with = sources.iter().rev().filter(|s| self.has(s, &column));
             let places: Vec<usize> = with.filter_map(|s| s.place).take(2).collect();
             for place in places {
-                let term = Term { column: column.clone(), function: None, list: false };
+                let term = Term { column: column.clone(), function: None, list: false, closed: false };
                 self.shape.uses[place].joins.push(term);
             }
         }
@@ -467,7 +478,7 @@ impl<'a> Reader<'a> {
             if named.contains(&place) {
                 continue;
             }
-            let term = Term { list: kind == Compared::List, ..term };
+            let term = Term { list: kind == Compared::List, closed: text == "between", ..term };
             let used = &mut self.shape.uses[own];
             match kind {
                 Compared::Range if named.is_empty() => used.ranges.push(term),
@@ -484,7 +495,7 @@ impl<'a> Reader<'a> {
     /// A column, or a function of one: its source and itself.
     fn column(&self, range: Range<usize>, sources: &[Source]) -> Option<(usize, Term)> {
         let range = self.unwrapped(range);
-        let term = |column: String, function| Term { column, function, list: false };
+        let term = |column: String, function| Term { column, function, list: false, closed: false };
         let part = &self.all[range.clone()];
         match part {
             [name] => {

@@ -223,11 +223,13 @@ async fn prove(
             unproved.late += 1;
             break;
         }
-        if let Some((used, after)) = subject.with(copy, &made).await
-            && subject.gains(after, total_ms)
-        {
-            subject.what_ifs =
-                used.iter().map(|index| subject.what_if(contents, index, after, &made)).collect();
+        match subject.with(copy, &made).await {
+            Some((used, after)) if subject.gains(after, total_ms) => {
+                subject.what_ifs =
+                    used.iter().map(|index| subject.what_if(contents, index, after, &made)).collect();
+            }
+            _ if subject.writes() && !made.is_empty() => look.observations.extend(subject.slowed(copy).await),
+            _ => {}
         }
     }
     unproved.tell(look);
@@ -327,6 +329,18 @@ impl Subject<'_> {
         }
         let after = copy.time(runnable, self.writes()).await.ok()?;
         Some((used, after))
+    }
+
+    /// What the indexes that are there now cost a write.
+    async fn slowed(&self, copy: &Copy) -> Option<Observation> {
+        let (before, runnable) = (self.before?, self.runnable.as_ref()?);
+        let after = copy.time(runnable, true).await.ok()?;
+        let reason = format!(
+            "with all indexes that are advised each call takes {:.2} ms instead of {:.2}, and {:.0} steps instead of {:.0}",
+            after.ms, before.ms, after.steps, before.steps
+        );
+        let look = format!("EXPLAIN QUERY PLAN {}", shortened(self.identity));
+        (after.steps > before.steps).then(|| Observation::new("write_cost", self.identity, reason, &look))
     }
 
     fn gains(&self, after: Timed, total_ms: f64) -> bool {

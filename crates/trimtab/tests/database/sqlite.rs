@@ -76,6 +76,7 @@ fn check_text(folder: &Path, arguments: &[&str]) {
         "redundant_index",
         "foreign_key_without_index",
         "no_statistics",
+        "write_cost: with all indexes that are advised each call takes",
     ] {
         assert!(text.out.contains(part), "no {part}: {}", text.out);
     }
