@@ -505,7 +505,7 @@ impl Nursery<'_> {
         }
         let late = c.start >= p.end && c.end > p.end;
         let early = c.end <= p.start && c.start < p.start;
-        let tail = !remote && c.end - p.end > self.tolerance(&p);
+        let tail = !remote && c.end - p.end > self.tolerance(&p) && !is_layer(&p, &c);
         if p.detached || late || early || tail || c.class == Class::Messaging && c.end > p.end {
             c.detached = true;
             self.forest.ingest.detached += u64::from(!p.detached);
@@ -561,6 +561,15 @@ impl Nursery<'_> {
         let share = (parent.end - parent.start) as f64 * self.thresholds.overlap_share;
         (self.thresholds.overrun_ms * 1e6).max(share) as i64
     }
+}
+
+/// Whether a step fills the one around it, as a handler fills the framework's span, and ends a little later: a hook
+/// ended the outer one, nothing was left behind.
+fn is_layer(outer: &Local, inner: &Local) -> bool {
+    let whole = outer.end - outer.start;
+    let within = (inner.end.min(outer.end) - inner.start.max(outer.start)).saturating_mul(10);
+    let internal = outer.class == Class::Internal && inner.class == Class::Internal;
+    internal && within >= whole.saturating_mul(9) && (inner.end - outer.end).saturating_mul(10) <= whole
 }
 
 /// A clock that tells no finer.

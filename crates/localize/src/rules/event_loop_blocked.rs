@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     name: "event_loop_blocked",
     needs: &[Signal::Traces],
     why: "On one thread (an event loop, an interpreter's lock) each millisecond of computing is a millisecond that all other requests in the process wait.",
-    how: "During stretches of 10 ms or more in which a request's own code runs with nothing called, no span of another request in the same process begins or ends, where 30 or more would have by the rate outside of such stretches: fewer than a tenth of them; and the median call has such a stretch. Told on the endpoint that loses the largest share of its time. Or the runtime itself tells that its event loop is 50 ms late or more at p99.",
+    how: "During stretches of 10 ms or more in which a request's own code runs with nothing called, no span of another request in the same process begins or ends, where 30 or more would have by the rate outside of such stretches: fewer than a tenth of them; and the median call has such a stretch. Told on the endpoint that loses the largest share of its time, rather another than the one that computes. Or the runtime itself tells that its event loop is 50 ms late or more at p99.",
     predicts: "The stretches run elsewhere: other requests no longer wait for them, be it in their own code, at the end of a call to elsewhere, or before they are taken up (where Trimtab's load tells that). The request that computes stays as long.",
     run,
 };
@@ -24,6 +24,8 @@ pub(super) const RULE: Rule = Rule {
 const MAX_STRETCHES: usize = 20_000;
 /// Begins and ends of spans that are remembered in all; later requests are then not looked at.
 const MAX_EVENTS: usize = 1 << 18;
+/// Of the largest share of its time that an endpoint loses, what counts as about as much.
+const ABOUT_AS_MUCH: f64 = 0.5;
 /// Of a stretch, this much at both ends is not counted, nanoseconds: clocks and exporters are not exact.
 const MARGIN_NS: i64 = 500_000;
 
@@ -54,18 +56,18 @@ struct Counted {
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     let mut by_shape: BTreeMap<ShapeId, Counted> = BTreeMap::new();
     let typical = typical(facts);
-    let processes = processes(facts);
+    let t = facts.thresholds;
+    let is_long = |id: ShapeId| {
+        typical.get(&id).is_some_and(|ns| {
+            *ns >= (t.blocked_ms * 1e6).max(t.blocked_duration_share * facts.shape(id).duration_p50_ns)
+        })
+    };
+    let processes = processes(facts, is_long);
     for (resource, process) in &processes {
         count(*resource, process, &mut by_shape);
     }
-    let t = facts.thresholds;
-    let blocks = |(id, c): &(ShapeId, Counted)| {
-        c.expected >= t.blocked_events
-            && c.seen < t.blocked_share * c.expected
-            && typical.get(id).is_some_and(|ns| {
-                *ns >= (t.blocked_ms * 1e6).max(t.blocked_duration_share * facts.shape(*id).duration_p50_ns)
-            })
-    };
+    let blocks =
+        |(_, c): &(ShapeId, Counted)| c.expected >= t.blocked_events && c.seen < t.blocked_share * c.expected;
     let blocking = by_shape.into_iter().filter(blocks);
     let mut out: Vec<Candidate> =
         blocking.filter_map(|(shape, counted)| candidate(facts, shape, &counted)).collect();
@@ -100,7 +102,8 @@ fn told_by_runtime(facts: &Facts<'_>, service: &str, delay_ms: f64) -> Option<Ca
     Some(candidate)
 }
 
-fn processes(facts: &Facts<'_>) -> BTreeMap<ResourceId, Process> {
+/// Stretches of shapes that are long in the median call: others only wait now and then.
+fn processes(facts: &Facts<'_>, is_long: impl Fn(ShapeId) -> bool) -> BTreeMap<ResourceId, Process> {
     let mut out: BTreeMap<ResourceId, Process> = BTreeMap::new();
     let least = ms(facts.thresholds.blocked_ms) + 2 * MARGIN_NS;
     let mut events = 0;
@@ -121,6 +124,7 @@ fn processes(facts: &Facts<'_>) -> BTreeMap<ResourceId, Process> {
             let at = |ns: i64| start + ns;
             process.events.extend([(at(this.start_ns), id), (at(this.end_ns), id)]);
             if !matches!(this.class, Class::Server | Class::Internal)
+                || !is_long(shape)
                 || process.stretches.len() >= MAX_STRETCHES
             {
                 continue;
@@ -319,14 +323,21 @@ fn before_the_root(facts: &Facts<'_>, endpoint: EndpointId, tree: TreeId, proces
 
 fn candidate(facts: &Facts<'_>, id: ShapeId, counted: &Counted) -> Option<Candidate> {
     let lost = victims(facts, counted);
-    // Of its time, which endpoint loses most; one whose few requests met it by chance comes last.
-    let share = |(endpoint, lost): &(EndpointId, Lost)| {
-        let rare = (lost.trees.len() as u64) < facts.thresholds.min_traces;
-        (!rare, lost.total_ns / (facts.shapes.endpoint(*endpoint).root_ns as f64).max(1.0))
+    let computes = facts.shape(id).endpoint;
+    let share = |(endpoint, lost): (&EndpointId, &Lost)| {
+        lost.total_ns / (facts.shapes.endpoint(*endpoint).root_ns as f64).max(1.0)
+    };
+    let most = lost.iter().map(share).fold(0.0, f64::max);
+    // Of its time, which endpoint loses most; one whose few requests met it by chance comes last. Where requests that
+    // compute wait for each other as well, others that lose about as much tell more.
+    let order = |at: &(EndpointId, Lost)| {
+        let rare = (at.1.trees.len() as u64) < facts.thresholds.min_traces;
+        let share = share((&at.0, &at.1));
+        (!rare, at.0 != computes && share >= ABOUT_AS_MUCH * most, share)
     };
     let (endpoint, mut worst) = lost.into_iter().max_by(|a, b| {
-        let (one, other) = (share(a), share(b));
-        one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)).then(b.0.cmp(&a.0))
+        let (one, other) = (order(a), order(b));
+        (one.0, one.1).cmp(&(other.0, other.1)).then(one.2.total_cmp(&other.2)).then(b.0.cmp(&a.0))
     })?;
     worst.trees.dedup();
     let shape = facts.shape(id);

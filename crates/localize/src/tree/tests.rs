@@ -211,6 +211,40 @@ fn a_clock_of_whole_milliseconds_detaches_nothing() {
     );
 }
 
+#[test]
+fn a_handler_that_ends_a_little_after_the_frameworks_span_was_waited_for_and_a_task_was_not() {
+    check_trees(
+        &draw(
+            r#"
+            api server "GET /orders" 0..110
+              api internal "request" 0..100
+                api internal "handler" 1..106
+            "#,
+        ),
+        &expect![[r#"
+            api server GET /orders 0..110
+              api internal request 0..100
+                api internal handler 1..100
+            mended: clamped: 1
+        "#]],
+    );
+    check_trees(
+        &draw(
+            r#"
+            api server "GET /orders" 0..110
+              api internal "request" 0..100
+                api internal "send mail" 30..106
+            "#,
+        ),
+        &expect![[r#"
+            api server GET /orders 0..110
+              api internal request 0..100
+                api internal send mail 30..106 detached
+            mended: detached: 1
+        "#]],
+    );
+}
+
 /// Starts cut to milliseconds: the second statement seems to begin before the first one's answer, and did not.
 #[test]
 fn what_seems_to_overlap_by_less_than_the_clock_tells_is_one_after_the_other() {
