@@ -112,7 +112,8 @@ fn walk(node: &PlanNode, depth: u32, whole: f64, out: &mut Vec<PlanView>) {
         title: line(&format!("{}{on}{by}", node.kind), LABEL),
         detail,
         cost_share: finite(((node.total_cost - below) / whole).clamp(0.0, 1.0)),
-        estimated: finite(node.rows),
+        // SQLite and parts of MariaDB's plans tell none.
+        estimated: finite(node.rows).filter(|rows| *rows > 0.0),
         actual: node.actual_rows.and_then(finite),
     });
     for child in &node.children {
@@ -131,6 +132,7 @@ fn indexes(plan: &Plan, statement: &Statement) -> Vec<IndexView> {
             create: clip(&what_if.create, SENTENCE),
             undo: clip(&what_if.undo, SENTENCE),
             method: match what_if.method {
+                WhatIfMethod::Executed if statement.system == "sqlite" => "built on a copy and measured",
                 WhatIfMethod::Executed => "built, measured and rolled back",
                 WhatIfMethod::Hypothetical => "shown to the planner",
                 WhatIfMethod::Estimated => "estimated",
@@ -146,6 +148,16 @@ fn indexes(plan: &Plan, statement: &Statement) -> Vec<IndexView> {
 mod tests {
     use super::statements;
     use model::{Plan, PlanNode, Recording, Statement};
+
+    #[test]
+    fn a_planner_that_tells_no_rows_is_not_wrong_about_them() {
+        let root = PlanNode { kind: "SCAN".to_owned(), ..PlanNode::default() };
+        let plan = Plan { statement: "q".to_owned(), root, ..Plan::default() };
+        let statement = Statement { text: "q".to_owned(), calls: 1, rows: 50, ..Statement::default() };
+        let recording = Recording { statements: vec![statement], plans: vec![plan], ..Recording::default() };
+        let seen = statements(&recording);
+        assert_eq!((seen[0].nodes[0].estimated, seen[0].nodes[0].actual), (None, Some(50.0)));
+    }
 
     #[test]
     fn estimates_stand_beside_the_rows_that_came() {

@@ -213,8 +213,7 @@ impl<'a> Cycle<'a> {
     /// The best finding that can be mended from here, with its change. What was unclear comes again after all others.
     fn choose(&self, diagnosis: &Diagnosis) -> Option<(Finding, Change)> {
         let settings = &self.session.settings;
-        let sql_allowed = settings.database.may_change == Some(true)
-            && settings.database.url.as_ref().is_some_and(|url| !database::MariaDb::is_meant(url));
+        let sql_allowed = settings.database.may_change == Some(true) && settings.database.takes_indexes();
         let best = |settled: &[String]| {
             diagnosis.findings.iter().filter(|f| is_worth_it(f)).find_map(|finding| {
                 let change = control::change_for(finding, &settings.controls, sql_allowed, settled)?;

@@ -126,6 +126,13 @@ pub struct DatabaseSettings {
     pub cache_url: Option<String>,
 }
 
+impl DatabaseSettings {
+    /// Whether there is a database on which indexes can be made from here: on Postgres only, for others the SQL is told.
+    pub fn takes_indexes(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| !database::MariaDb::is_meant(url))
+    }
+}
+
 impl std::fmt::Debug for DatabaseSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let url = self.url.as_deref().map(net::display_url);

@@ -54,7 +54,7 @@ impl Address {
             None => host.split_once(':').unwrap_or((host, "")),
         };
         let Ok(port) = (if port.is_empty() { Ok(PORT) } else { port.parse() }) else {
-            bail!("`{}` has no port that is a number; {expected}", shown(host, database));
+            bail!("`{}` has no port that is a number; {expected}", crate::redacted(bare));
         };
         let name = if name.is_empty() { "127.0.0.1" } else { name };
         let mut address = Self {
@@ -153,6 +153,7 @@ mod tests {
             "mysql://u:hunter2@h/d?ssl-mode=odd",
             "u:hunter2@h",
             "mysql://u:hunter2@h@i:x/d",
+            "mysql://u:hunter2?x@h/d",
         ] {
             let error = format!("{:#}", Address::parse(url).err().unwrap());
             assert!(!error.contains("hunter2"), "{error}");

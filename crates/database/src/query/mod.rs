@@ -3,6 +3,7 @@
 //! what it does not know it passes over. The planner has the last word on every index.
 
 mod candidates;
+mod conditions;
 mod fill;
 mod lexer;
 mod schema;

@@ -31,7 +31,7 @@ pub(super) async fn run(setting: &Setting, args: &ChangeArgs) -> Result<Answer> 
         );
     }
     let (recording, findings) = findings(setting)?;
-    let sql = settings.database.url.is_some();
+    let sql = settings.database.takes_indexes();
     let change_of = |finding: &Finding| control::change_for(finding, &settings.controls, sql, &[]);
     let wanted = args.fingerprint.as_deref();
     let asked = findings.iter().find(|f| wanted.is_none_or(|wanted| f.fingerprint == wanted));
@@ -95,9 +95,6 @@ async fn apply(setting: &Setting, hands: &Hands, change: &Change) -> Result<()> 
 
 /// Why the database may not be changed from here; nothing where it may.
 async fn against_sql(setting: &Setting, settings: &Settings) -> Result<Vec<String>> {
-    if settings.database.url.as_deref().is_some_and(database::MariaDb::is_meant) {
-        return Ok(vec!["indexes are made on Postgres only; of other databases the SQL is told".to_owned()]);
-    }
     match settings.database.may_change {
         Some(true) => return Ok(Vec::new()),
         Some(false) => return Ok(vec!["[database] may_change is false".to_owned()]),
