@@ -82,7 +82,6 @@ fn a_log_with_times_is_judged_as_a_recording_is() {
         finding failing_requests GET /orders/{id} 10.0 % of the requests fail: 503
         finding slow_endpoint GET /orders/{id} slow, and nothing within it was seen: p95 46 ms
         finding large_payload GET /export replies with 547 kB
-        finding slow_endpoint GET /export slow, and nothing within it was seen: p95 948 ms
         gap log: 150 requests for paths that were never found (400, 404, 405) are one endpoint, `(not found)`: most often /wp-admin/103.php (1), /wp-admin/107.php (1), /wp-admin/11.php (1)
         gap traces: an access log shows requests from outside: no step within them can be seen
     "#]].assert_eq(&text);

@@ -100,7 +100,8 @@ async fn a_service_with_one_worker_has_the_capacity_of_that_worker() {
     let met = found.bracket.met.unwrap();
     assert!((40.0..=210.0).contains(&met), "{found:?}");
     assert_eq!((found.stop, found.windows.len()), (Stop::Found, told));
-    assert!(matches!(found.limit, Some(Limit::Throughput | Limit::Latency)), "{found:?}");
+    // A machine whose neighbours are loud is called the limit, as it should be.
+    assert!(matches!(found.limit, Some(Limit::Throughput | Limit::Latency | Limit::Generator)), "{found:?}");
 }
 
 #[tokio::test]
