@@ -8,13 +8,15 @@ use crate::{Address, Listener};
 use net::Shutdown;
 use std::cell::RefCell;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Read at once; one such buffer for each thread, not for each connection.
 const BUFFER_BYTES: usize = 64 << 10;
+/// Threads that serve.
+const MAX_LANES: usize = 4;
 /// Reads in a row without a look at the other direction.
 const MAX_READS: u32 = 16;
 /// For the server to take a connection.
@@ -34,46 +36,96 @@ pub struct Options {
     pub clock: (u64, Instant),
 }
 
+/// What all lanes share.
+struct House {
+    listener: Listener,
+    options: Options,
+    ledger: Arc<Ledger>,
+    shutdown: Shutdown,
+    /// Connections that have a place.
+    taken: AtomicUsize,
+}
+
+/// A connection's place; dropping it makes room.
+struct Place(Arc<House>);
+
+impl Place {
+    fn take(house: &Arc<House>) -> Option<Self> {
+        let before = house.taken.fetch_add(1, Ordering::Relaxed);
+        let place = Self(Arc::clone(house));
+        (before < house.options.max_connections).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Gives the signal when it is dropped: lanes are threads, which nobody else would end.
+struct EndOfLanes(Shutdown);
+
+impl Drop for EndOfLanes {
+    fn drop(&mut self) {
+        self.0.trigger();
+    }
+}
+
 /// Serves until the shutdown, then ends all connections. What was seen is in the ledger.
+///
+/// Each lane is a thread with a runtime of its own, on which a connection stays: where threads hand work to each other, as
+/// a runtime of several does, the wake-ups cost more than the work.
 pub async fn run(listener: Listener, options: Options, ledger: Arc<Ledger>, shutdown: Shutdown) {
-    let options = Arc::new(options);
+    let _end = EndOfLanes(shutdown.clone());
+    let house = Arc::new(House { listener, options, ledger, shutdown, taken: AtomicUsize::new(0) });
+    let lanes = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_LANES);
+    let mut running = JoinSet::new();
+    for _ in 0..lanes {
+        let house = Arc::clone(&house);
+        running.spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            if let Err(error) = runtime.and_then(|runtime| runtime.block_on(lane(&house))) {
+                house.ledger.tell(Event::NotAccepted { why: error.to_string() });
+            }
+        });
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Takes connections as long as it is not busy with those it has.
+async fn lane(house: &Arc<House>) -> io::Result<()> {
+    let listener = house.listener.accepting()?;
     let mut connections = JoinSet::new();
-    let mut number = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
-            () = shutdown.wait() => break,
+            () = house.shutdown.wait() => break,
         };
         match accepted {
             Ok(client) => {
-                number += 1;
-                count(&ledger.tally.connections);
-                if connections.len() >= options.max_connections {
-                    count(&ledger.tally.refused);
-                    ledger.tell(Event::TooMany { connection: number });
-                    continue;
+                let number = house.ledger.tally.connections.fetch_add(1, Ordering::Relaxed) + 1;
+                if let Some(place) = Place::take(house) {
+                    connections.spawn(serve(client, number, place));
+                } else {
+                    count(&house.ledger.tally.refused);
+                    house.ledger.tell(Event::TooMany { connection: number });
                 }
-                let (options, ledger) = (Arc::clone(&options), Arc::clone(&ledger));
-                connections.spawn(serve(client, number, options, ledger, shutdown.clone()));
             }
             Err(error) => {
-                ledger.tell(Event::NotAccepted { why: error.to_string() });
+                house.ledger.tell(Event::NotAccepted { why: error.to_string() });
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+    Ok(())
 }
 
-async fn serve(
-    mut client: Socket,
-    number: u64,
-    options: Arc<Options>,
-    ledger: Arc<Ledger>,
-    shutdown: Shutdown,
-) {
+async fn serve(mut client: Socket, number: u64, place: Place) {
+    let House { options, ledger, shutdown, .. } = &*place.0;
     let connecting = tokio::time::timeout(CONNECT_PATIENCE, Socket::connect(&options.to));
     let connected = tokio::select! {
         connected = connecting => connected,
@@ -93,7 +145,7 @@ async fn serve(
     };
     count(&ledger.tally.open);
     let gap_ns = u64::try_from(options.gap.as_nanos()).unwrap_or(u64::MAX);
-    let session = Mutex::new(Session::new(Arc::clone(&ledger), number, gap_ns));
+    let session = Mutex::new(Session::new(Arc::clone(ledger), number, gap_ns));
     let now_ns = || {
         let (unix_ns, at) = options.clock;
         unix_ns.saturating_add(u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX))

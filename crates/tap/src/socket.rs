@@ -95,9 +95,16 @@ pub struct Listener {
     address: Address,
 }
 
+/// Not bound to a runtime: each lane takes its own copy.
 enum Sockets {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+/// A listener's copy on one runtime.
+pub(crate) enum Accepting {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener),
 }
 
 impl Listener {
@@ -115,7 +122,7 @@ impl Listener {
                 let listener = net::listen(*first).await?;
                 let local = listener.local_addr().context("a listening socket without an address")?;
                 let address = Address::Tcp { host: local.ip().to_string(), port: local.port() };
-                Ok(Self { sockets: Sockets::Tcp(listener), address })
+                Ok(Self { sockets: Sockets::Tcp(listener.into_std()?), address })
             }
             Address::Unix(path) => {
                 let listener = UnixListener::bind(path).with_context(|| {
@@ -123,7 +130,10 @@ impl Listener {
                         "cannot listen on {address}; remove it if a former run left it, or choose another"
                     )
                 })?;
-                Ok(Self { sockets: Sockets::Unix(listener, path.clone()), address: address.clone() })
+                Ok(Self {
+                    sockets: Sockets::Unix(listener.into_std()?, path.clone()),
+                    address: address.clone(),
+                })
             }
         }
     }
@@ -143,15 +153,25 @@ impl Listener {
         }
     }
 
+    /// A copy for the runtime that this is called on.
+    pub(crate) fn accepting(&self) -> io::Result<Accepting> {
+        Ok(match &self.sockets {
+            Sockets::Tcp(listener) => Accepting::Tcp(TcpListener::from_std(listener.try_clone()?)?),
+            Sockets::Unix(listener, _) => Accepting::Unix(UnixListener::from_std(listener.try_clone()?)?),
+        })
+    }
+}
+
+impl Accepting {
     pub(crate) async fn accept(&self) -> io::Result<Socket> {
-        match &self.sockets {
-            Sockets::Tcp(listener) => {
+        match self {
+            Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 // A client that is gone already is found out later.
                 drop(stream.set_nodelay(true));
                 Ok(Socket::Tcp(stream))
             }
-            Sockets::Unix(listener, _) => Ok(Socket::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
         }
     }
 }

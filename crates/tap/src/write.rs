@@ -17,6 +17,10 @@ pub(crate) fn unit(
     id: &mut dyn FnMut() -> u64,
 ) {
     let (Some(first), Some(last)) = (unit.spans.first(), unit.spans.last()) else { return };
+    // A connection that is made for later, as pools do, is no piece of work.
+    if unit.spans.iter().all(|done| done.what == What::Connect && done.error.is_none()) {
+        return;
+    }
     let (trace, root) = (u128::from(id()) << 64 | u128::from(id()), id());
     let resource = resource(table, client);
     let fields = SpanFields {
