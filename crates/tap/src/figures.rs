@@ -20,13 +20,35 @@ pub struct StatementFigures {
     /// Returned or affected.
     pub rows: u64,
     pub errors: u64,
-    /// Calls right behind one of the same statement, in one unit.
+    /// Calls that were sent when one of the same statement had just been answered, in one unit: in a pipeline there are
+    /// none, nor does a cursor that goes on count.
     pub repeats: u64,
     /// Most calls in a row.
     pub longest_run: u64,
     /// Times that it was parsed in a round trip of its own.
     pub prepares: u64,
     pub prepare_ns: u64,
+}
+
+/// Calls of one statement, one after the other.
+struct Run<'a> {
+    shape: &'a Arc<Shape>,
+    length: u64,
+    end_ns: u64,
+    suspended: bool,
+}
+
+impl Run<'_> {
+    /// How long it is with one more call.
+    fn length_with(&self, shape: &Shape, start_ns: u64) -> u64 {
+        if self.shape.text != shape.text {
+            return 1;
+        }
+        // Sent before the answer to the one before: it began when that ended.
+        let in_pipeline = start_ns <= self.end_ns;
+        let goes_on = self.suspended || matches!(shape.verb.as_str(), "FETCH" | "MOVE");
+        self.length + u64::from(!in_pipeline && !goes_on)
+    }
 }
 
 #[derive(Default)]
@@ -43,24 +65,22 @@ impl Figures {
     }
 
     pub(crate) fn count(&mut self, unit: &Unit) {
-        let mut previous: Option<(&Arc<Shape>, u64)> = None;
+        let mut previous: Option<Run<'_>> = None;
         for done in &unit.spans {
             let took_ns = done.end_ns.saturating_sub(done.start_ns);
             match &done.what {
-                What::Statement { shape, rows, .. } => {
-                    let run = match previous {
-                        Some((last, run)) if last.text == shape.text => run + 1,
-                        _ => 1,
-                    };
-                    previous = Some((shape, run));
+                What::Statement { shape, rows, suspended, .. } => {
+                    let length = previous.as_ref().map_or(1, |run| run.length_with(shape, done.start_ns));
+                    let repeats = length > 1 && previous.is_some_and(|run| run.length < length);
+                    previous = Some(Run { shape, length, end_ns: done.end_ns, suspended: *suspended });
                     let figures = self.figures(&shape.text);
                     figures.calls += 1;
                     figures.total_ns = figures.total_ns.saturating_add(took_ns);
                     figures.times.record(took_ns);
                     figures.rows = figures.rows.saturating_add(*rows);
                     figures.errors += u64::from(done.error.is_some());
-                    figures.repeats += u64::from(run > 1);
-                    figures.longest_run = figures.longest_run.max(run);
+                    figures.repeats += u64::from(repeats);
+                    figures.longest_run = figures.longest_run.max(length);
                 }
                 // A statement that is prepared each time still follows itself.
                 What::Prepare { shape } => {
@@ -93,13 +113,14 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Done;
     use crate::units::tests::statement;
 
     #[test]
     fn a_statement_that_follows_itself_is_counted_as_a_run() {
         let mut figures = Figures::default();
-        let spans = ["parent", "item", "item", "item", "other", "item"].map(statement).to_vec();
-        let unit = Unit { transaction: false, spans };
+        let texts = ["parent", "item", "item", "item", "other", "item"];
+        let unit = Unit { transaction: false, spans: in_turn(&texts, 11) };
         figures.count(&unit);
         figures.count(&unit);
         let all = figures.sorted();
@@ -107,6 +128,29 @@ mod tests {
         assert_eq!((item.calls, item.repeats, item.longest_run, item.rows), (8, 4, 3, 8));
         assert_eq!(all[0].text, "item");
         assert_eq!(item.total_ns, 8 * 10);
+    }
+
+    /// Statements of 10 ns, one every so many.
+    fn in_turn(texts: &[&str], every_ns: u64) -> Vec<Done> {
+        let at = |(number, text): (usize, &&str)| {
+            let from_ns = number as u64 * every_ns;
+            Done { start_ns: from_ns, end_ns: from_ns + 10, ..statement(text) }
+        };
+        texts.iter().enumerate().map(at).collect()
+    }
+
+    #[test]
+    fn a_pipeline_and_a_cursor_that_goes_on_are_no_runs() {
+        let mut figures = Figures::default();
+        figures.count(&Unit { transaction: false, spans: in_turn(&["piped"; 5], 10) });
+        let mut cursor = in_turn(&["cursor"; 5], 11);
+        for done in &mut cursor {
+            let What::Statement { suspended, .. } = &mut done.what else { continue };
+            *suspended = true;
+        }
+        figures.count(&Unit { transaction: false, spans: cursor });
+        let runs: Vec<_> = figures.sorted().iter().map(|f| (f.calls, f.repeats, f.longest_run)).collect();
+        assert_eq!(runs, [(5, 0, 1), (5, 0, 1)]);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(crate) enum What {
         returns: bool,
         /// Commands in one message.
         commands: u32,
+        /// More rows were left for a next execution, as of a cursor.
+        suspended: bool,
     },
 }
 
@@ -160,7 +162,8 @@ pub(crate) mod tests {
     /// A statement without a table that takes 10 ns and returns a row.
     pub(crate) fn statement(text: &str) -> Done {
         let shape = Arc::new(Shape { text: text.into(), name: text.into(), ..Shape::default() });
-        let what = What::Statement { shape, params: 1, rows: 1, returns: true, commands: 1 };
+        let what =
+            What::Statement { shape, params: 1, rows: 1, returns: true, commands: 1, suspended: false };
         Done { what, end_ns: 110, ..done(100) }
     }
 

@@ -102,7 +102,7 @@ fn write_done(table: &mut SpanTable, client: &Client, server: Server<'_>, fields
             put(table, "db.operation.name", Value::Text("CALL"));
             "function call".to_owned()
         }
-        What::Statement { shape, params, rows, returns, commands } => {
+        What::Statement { shape, params, rows, returns, commands, .. } => {
             put(table, "db.query.text", Value::Text(&shape.text));
             put(table, "db.operation.name", Value::Text(&shape.verb));
             put(table, "db.query.parameter.hash", Value::Text(&format!("{params:016x}")));

@@ -136,9 +136,11 @@ async fn a_driver_gets_the_same_answers_and_the_spans_are_true() {
     hashes.dedup();
     assert_eq!(hashes.len(), 20);
     assert_eq!(items[0].2, items[20].2);
+    // The twenty in a loop, and the first of the pipeline.
+    const LOOP: u64 = 21;
     let figures = ledger.statements();
     let of_items = figures.iter().find(|figures| figures.text == ITEMS).unwrap();
-    assert_eq!((of_items.calls, of_items.longest_run, of_items.prepares), (23, 23, 1));
+    assert_eq!((of_items.calls, of_items.longest_run, of_items.prepares), (23, LOOP, 1));
 
     let none = String::new;
     assert_eq!(only(&table, "SELECT id FROM orders ORDER BY id"), (20, none()));

@@ -22,6 +22,7 @@ struct Progress {
     fetched: u64,
     returns: bool,
     commands: u32,
+    suspended: bool,
     error: Option<String>,
 }
 
@@ -99,7 +100,7 @@ impl Steps {
                 self.finish(now_ns);
             }
             (b'I' | b's', Step::Execute(_)) => {
-                self.now.returns = kind == b's';
+                (self.now.returns, self.now.suspended) = (kind == b's', kind == b's');
                 self.finish(now_ns);
             }
             (b'G' | b'W', Step::Execute(_)) => self.copy_in(),
@@ -205,12 +206,13 @@ impl Steps {
 
     /// The step that is next is done.
     fn finish(&mut self, now_ns: u64) {
-        let Progress { rows, fetched, returns, commands, error } = std::mem::take(&mut self.now);
+        let Progress { rows, fetched, returns, commands, suspended, error } = std::mem::take(&mut self.now);
         let (rows, returns) = (rows.saturating_add(fetched), returns || fetched > 0);
         match self.waiting.pop_front() {
             Some(Step::Query(ask) | Step::Execute(ask) | Step::Parse(ask) | Step::Bind(ask)) => {
                 let (shape, params) = (ask.shape.clone(), ask.params);
-                let what = What::Statement { shape, params, rows, returns, commands: commands.max(1) };
+                let commands = commands.max(1);
+                let what = What::Statement { shape, params, rows, returns, commands, suspended };
                 self.push_done(&ask, what, error, now_ns);
             }
             Some(Step::Call(sent_ns)) => {

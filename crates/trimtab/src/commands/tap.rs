@@ -17,6 +17,8 @@ use tap::{Address, Counts, Event, Ledger, Listener, StatementFigures};
 
 /// How often what was seen is written, and the line of progress.
 const TICK: Duration = Duration::from_millis(250);
+/// How often what was seen goes to the disk, however little it is: so much is lost where the tap is killed.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
 /// Events of one kind that are told one by one.
 const TOLD_EVENTS: usize = 5;
 /// Open files beside the connections'.
@@ -202,11 +204,12 @@ struct Book {
     /// Spans beyond the bound, or that the disk did not take.
     dropped: u64,
     told: [usize; 5],
+    flushed: Instant,
 }
 
 impl Book {
     fn new(ledger: Arc<Ledger>, room: u64) -> Self {
-        Self { ledger, sink: None, room, dropped: 0, told: [0; 5] }
+        Self { ledger, sink: None, room, dropped: 0, told: [0; 5], flushed: Instant::now() }
     }
 
     async fn write(&mut self, setting: &Setting) {
@@ -214,12 +217,16 @@ impl Book {
             self.tell(setting, &event);
         }
         let (ledger, sink, room) = (Arc::clone(&self.ledger), self.sink.take(), self.room);
+        let flush = self.flushed.elapsed() >= FLUSH_INTERVAL;
+        if flush {
+            self.flushed = Instant::now();
+        }
         let written = tokio::task::spawn_blocking(move || {
             let spans = ledger.take();
             let count = spans.len() as u64;
             match sink {
                 Some(mut sink) if count <= room => {
-                    let result = sink.write(spans);
+                    let result = sink.write(spans).and_then(|()| if flush { sink.flush() } else { Ok(()) });
                     (Some(sink), count, Some(result))
                 }
                 // What it holds already is written at the end.
