@@ -79,7 +79,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Run the loop on your service: measure, localize, change, verify, until the goals are met
     Loop(LoopArgs),
-    /// Look at a Postgres server alone: statements, indexes that would help, its state; changes nothing
+    /// Look at a database alone (Postgres, MariaDB, MySQL, SQLite, Redis): statements, indexes that would help, its state; changes nothing
     Database(DatabaseArgs),
     /// Stand between an application and its Postgres server, and record the statements: needs no traces
     Tap(TapArgs),
