@@ -16,6 +16,8 @@ const MAX_WAITING: usize = 200_000;
 const MAX_TEXTS: usize = 4_096;
 /// The same of shapes.
 const MAX_SHAPES: usize = 4_096;
+/// Of a condition within a unit's name.
+const MAX_TITLE_CHARS: usize = 48;
 /// Events that wait to be told; what comes beyond is only counted.
 const MAX_EVENTS: usize = 100;
 
@@ -265,7 +267,29 @@ fn shape_of(normalised: String) -> Shape {
         (verb, table) => format!("{verb} {table}"),
     };
     let of_table = !table.is_empty();
-    Shape { text: normalised, name, of_table, verb: operation.verb }
+    let title = format!("{name}{}", condition(&normalised));
+    Shape { text: normalised, name, title, of_table, verb: operation.verb }
+}
+
+/// What follows a statement's first WHERE, cut where it is long, without the numbers of its placeholders.
+fn condition(normalised: &str) -> String {
+    let Some(at) = normalised.to_ascii_lowercase().find(" where ") else { return String::new() };
+    let mut out = String::new();
+    let mut chars = normalised[at..].chars().peekable();
+    for _ in 0..MAX_TITLE_CHARS {
+        match chars.next() {
+            Some('$') => {
+                out.push('?');
+                while chars.next_if(char::is_ascii_digit).is_some() {}
+            }
+            Some(c) => out.push(c),
+            None => return out,
+        }
+    }
+    if chars.peek().is_some() {
+        out.push_str("...");
+    }
+    out
 }
 
 /// Each backslash and what it escapes as two letters: the values are left out anyway.
@@ -333,6 +357,10 @@ mod tests {
         let first = shape(1);
         assert!(Arc::ptr_eq(&first, &shape(2)));
         assert_eq!((first.name.as_str(), first.of_table), ("SELECT a", true));
+        assert_eq!(first.title, "SELECT a WHERE b = ?");
+        let long =
+            shape_of("UPDATE a SET b = $1 where c = $12 AND d = 'é' AND e IN ($3, ...) AND f = $4".into());
+        assert_eq!(long.title, "UPDATE a where c = ? AND d = 'é' AND e IN (?, ...) AND f...");
         for n in 0..3 * MAX_TEXTS as u64 {
             ledger.shape(&format!("SELECT a{n}"), n + 100, Reading::default());
         }

@@ -13,6 +13,8 @@ pub(crate) struct Shape {
     pub(crate) text: String,
     /// Verb and main table.
     pub(crate) name: String,
+    /// The same and its condition, as far as that is short: a unit is called so after its first statement.
+    pub(crate) title: String,
     /// Upper case; empty for an empty text.
     pub(crate) verb: String,
     /// It reads or writes a table: it can stand for its unit.
@@ -161,7 +163,8 @@ pub(crate) mod tests {
 
     /// A statement without a table that takes 10 ns and returns a row.
     pub(crate) fn statement(text: &str) -> Done {
-        let shape = Arc::new(Shape { text: text.into(), name: text.into(), ..Shape::default() });
+        let shape =
+            Arc::new(Shape { text: text.into(), name: text.into(), title: text.into(), ..Shape::default() });
         let what =
             What::Statement { shape, params: 1, rows: 1, returns: true, commands: 1, suspended: false };
         Done { what, end_ns: 110, ..done(100) }

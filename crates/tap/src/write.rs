@@ -59,7 +59,7 @@ fn called(unit: &Unit) -> &str {
         _ => None,
     });
     let first = shapes.clone().next();
-    shapes.find(|shape| shape.of_table).or(first).map_or("no statement", |shape| shape.name.as_str())
+    shapes.find(|shape| shape.of_table).or(first).map_or("no statement", |shape| shape.title.as_str())
 }
 
 fn resource(table: &mut SpanTable, client: &Client) -> ResourceId {

@@ -136,7 +136,7 @@ async fn an_application_without_traces_is_recorded_and_judged() {
     let diagnosis: Value = serde_json::from_str(&found.out).unwrap();
     let finding = diagnosis["findings"].as_array().unwrap().iter().find(|f| f["rule"] == "n_plus_one");
     let finding = finding.unwrap_or_else(|| panic!("{diagnosis:#}"));
-    assert_eq!(finding["endpoint"], "transaction: SELECT orders");
+    assert_eq!(finding["endpoint"], "transaction: SELECT orders WHERE customer <> ?");
     assert_eq!(finding["service"], "backoffice");
     assert_eq!(run(folder.path(), &["localize"]).code, found.code, "it is the last recording");
 

@@ -65,7 +65,8 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn new(keys: RandomState) -> Self {
-        let unseen = Shape { text: UNSEEN.into(), name: "unseen statement".into(), ..Shape::default() };
+        let name = "unseen statement".to_owned();
+        let unseen = Shape { text: UNSEEN.into(), title: name.clone(), name, ..Shape::default() };
         Self {
             keys,
             statements: HashMap::new(),

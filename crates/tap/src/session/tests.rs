@@ -136,7 +136,7 @@ fn simple_queries_are_statements_and_a_transaction_is_a_unit() {
          70 > Q COMMIT
          80 < C COMMIT + Z I",
         "
-        burst: SELECT orders 0..30
+        burst: SELECT orders WHERE id = ? 0..30
           connect 0..1
           SELECT orders 10..30 retu=2
         transaction: UPDATE orders 40..80
@@ -158,7 +158,7 @@ fn prepared_statements_are_known_by_name_and_preparing_is_a_trip() {
          80 > C Ss1 + B |s1|b + E + S
          90 < 3 + E 26000 + Z I",
         "
-        burst: SELECT items 0..90
+        burst: SELECT items WHERE id = ? 0..90
           connect 0..1
           PREPARE SELECT items 10..20
           SELECT items 30..50 retu=1
