@@ -436,8 +436,10 @@ impl Nursery<'_> {
             });
             below.clear();
             let from = children.partition_point(|c| c.0 < at);
-            for &(_, child) in children[from..].iter().take_while(|c| c.0 == at) {
-                let shift = self.fit(at, child, shift);
+            let own = || children[from..].iter().take_while(|c| c.0 == at).map(|c| c.1);
+            let cut = own().map(|child| self.cut_off(at, child, shift)).max().unwrap_or(0);
+            for child in own() {
+                let shift = self.fit(at, child, shift, cut);
                 if self.is_apart(at, child) {
                     self.spans[child as usize].detached = false;
                     self.forest.ingest.apart += 1;
@@ -473,7 +475,9 @@ impl Nursery<'_> {
     }
 
     /// Puts a child within its parent, whose times are final. Returns the shift for what is below the child.
-    fn fit(&mut self, parent: u32, child: u32, mut shift: i64) -> i64 {
+    /// `cut` is by how much the parent's start was cut at least, see [`Self::cut_off`].
+    fn fit(&mut self, parent: u32, child: u32, mut shift: i64, cut: i64) -> i64 {
+        let before = shift;
         let p = self.spans[parent as usize];
         let mut c = self.spans[child as usize];
         c.start += shift;
@@ -495,13 +499,15 @@ impl Nursery<'_> {
                 self.forest.ingest.realigned += 1;
             }
         }
-        let over = c.end - p.end;
-        if over > 0 && over <= self.clock_step(&p, &c) {
-            // Its start was cut to the clock's step, and so was its parent's: it ended in time.
-            c.start -= over;
-            c.end -= over;
-            shift -= over;
-            self.forest.ingest.clamped += 1;
+        if self.clock_step(&p, &c) > 0 {
+            let over = self.cut_off(parent, child, before);
+            // Its start was cut to the clock's step, and so was its parent's: it ended in time. Its siblings go with
+            // it as far as they can, so that their order stays.
+            let back = over.max(cut.min(c.start - p.start)).max(0);
+            c.start -= back;
+            c.end -= back;
+            shift -= back;
+            self.forest.ingest.clamped += u64::from(over > 0);
         }
         let late = c.start >= p.end && c.end > p.end;
         let early = c.end <= p.start && c.start < p.start;
@@ -547,6 +553,13 @@ impl Nursery<'_> {
     /// Whether a start tells whole milliseconds only.
     fn is_cut(&self, at: u32) -> bool {
         self.table.starts_ns[self.spans[at as usize].row as usize].is_multiple_of(COARSE_STEP_NS)
+    }
+
+    /// By how much a child seems to end after its parent only because both starts were cut; 0 where that is not why.
+    fn cut_off(&self, parent: u32, child: u32, shift: i64) -> i64 {
+        let (p, c) = (&self.spans[parent as usize], &self.spans[child as usize]);
+        let over = c.end + shift - p.end;
+        if (1..=self.clock_step(p, c)).contains(&over) { over } else { 0 }
     }
 
     /// How far two starts may be wrong against each other: a clock that only tells whole milliseconds (as JavaScript's

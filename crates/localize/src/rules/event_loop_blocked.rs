@@ -54,23 +54,11 @@ struct Counted {
 }
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
-    let mut by_shape: BTreeMap<ShapeId, Counted> = BTreeMap::new();
-    let typical = typical(facts);
     let t = facts.thresholds;
-    let is_long = |id: ShapeId| {
-        typical.get(&id).is_some_and(|ns| {
-            *ns >= (t.blocked_ms * 1e6).max(t.blocked_duration_share * facts.shape(id).duration_p50_ns)
-        })
-    };
-    let processes = processes(facts, is_long);
-    for (resource, process) in &processes {
-        count(*resource, process, &mut by_shape);
-    }
-    let blocks =
-        |(_, c): &(ShapeId, Counted)| c.expected >= t.blocked_events && c.seen < t.blocked_share * c.expected;
-    let blocking = by_shape.into_iter().filter(blocks);
-    let mut out: Vec<Candidate> =
-        blocking.filter_map(|(shape, counted)| candidate(facts, shape, &counted)).collect();
+    let mut out: Vec<Candidate> = blocking(facts)
+        .into_iter()
+        .filter_map(|(shape, counted)| candidate(facts, shape, &counted))
+        .collect();
     // What the runtime tells of itself, where the traces do not show whose code it is.
     let late = facts.runtime.loop_delay_ms.iter().filter(|(_, ms)| **ms >= t.loop_delay_ms);
     let unseen: Vec<Candidate> = late
@@ -79,6 +67,37 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
         .collect();
     out.extend(unseen);
     out
+}
+
+/// What calls of all endpoints lose to computing that blocks their process, nanoseconds.
+pub(super) fn lost(facts: &Facts<'_>) -> HashMap<NodeId, f64> {
+    let mut out = HashMap::new();
+    for (_, counted) in blocking(facts) {
+        for lost in victims(facts, &counted).into_values() {
+            for (node, ns) in lost.by_node {
+                *out.entry(node).or_default() += ns;
+            }
+        }
+    }
+    out
+}
+
+/// Shapes whose stretches of computing let nobody else in the process go on.
+fn blocking(facts: &Facts<'_>) -> Vec<(ShapeId, Counted)> {
+    let mut by_shape: BTreeMap<ShapeId, Counted> = BTreeMap::new();
+    let typical = typical(facts);
+    let t = facts.thresholds;
+    let is_long = |id: ShapeId| {
+        typical.get(&id).is_some_and(|ns| {
+            *ns >= (t.blocked_ms * 1e6).max(t.blocked_duration_share * facts.shape(id).duration_p50_ns)
+        })
+    };
+    for (resource, process) in &processes(facts, is_long) {
+        count(*resource, process, &mut by_shape);
+    }
+    let blocks =
+        |(_, c): &(ShapeId, Counted)| c.expected >= t.blocked_events && c.seen < t.blocked_share * c.expected;
+    by_shape.into_iter().filter(blocks).collect()
 }
 
 fn told_by_runtime(facts: &Facts<'_>, service: &str, delay_ms: f64) -> Option<Candidate> {

@@ -1,20 +1,22 @@
 //! `pool_saturation`: requests wait for a connection that others hold.
 
 use super::patterns::frameworks::{self, Advice};
-use super::patterns::pool::{full_at, is_checkout, is_making, is_taking};
+use super::patterns::pool::{is_checkout, is_full, is_making, is_taking};
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::saturation::Pool;
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
+use crate::tree::NodeId;
+use hashbrown::HashMap;
 use model::{Grade, Remedy, RemedyKind};
 
 pub(super) const RULE: Rule = Rule {
     name: "pool_saturation",
     needs: &[Signal::Traces],
     why: "A request that waits for a connection does nothing else; behind a full pool every endpoint is as slow as the slowest.",
-    how: "Spans that take a connection from a pool wait 10 ms or more at their 95th percentile and hold 10 % of the critical path (a checkout that is named as if it connected: where one and the same number of connections is in use during half of the waiting), or callers were seen waiting by the pool's own metrics.",
+    how: "Spans that take a connection from a pool wait 10 ms or more at their 95th percentile and hold 10 % of the critical path (a checkout that is named as if it connected: where one and the same number of connections is in use during half of the waiting), or callers were seen waiting by the pool's own metrics. Not where most of the waiting is for a process that computes (see `event_loop_blocked`).",
     predicts: "The waits are gone but for the checkout itself. The size that is proposed makes Erlang C's wait negligible, and is refused where the database's CPU would pass 70 %.",
     run,
 };
@@ -23,19 +25,29 @@ pub(super) const RULE: Rule = Rule {
 const MAX_POOL: u32 = 200;
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
-    facts
-        .shapes()
-        .filter(|(id, shape)| is_one(facts, *id, shape))
-        .map(|(id, shape)| candidate(facts, id, shape))
-        .collect()
+    let found: Vec<(ShapeId, &Shape)> =
+        facts.shapes().filter(|(id, shape)| is_one(facts, *id, shape)).collect();
+    if found.is_empty() {
+        return Vec::new();
+    }
+    let lost = super::event_loop_blocked::lost(facts);
+    let waits = |(_, shape): &(ShapeId, &Shape)| !is_held_up(facts, shape, &lost);
+    found.into_iter().filter(waits).map(|(id, shape)| candidate(facts, id, shape)).collect()
+}
+
+/// Most of the waiting is for a process that computes: a connection may be free for long.
+fn is_held_up(facts: &Facts<'_>, shape: &Shape, lost: &HashMap<NodeId, f64>) -> bool {
+    let nodes = || shape.groups.iter().flat_map(|g| facts.nodes(g));
+    let all: f64 = nodes().map(|n| facts.node(*n).duration_ns() as f64).sum();
+    let held: f64 = nodes().filter_map(|n| lost.get(n)).sum();
+    held > all / 2.0
 }
 
 fn is_one(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> bool {
     let t = facts.thresholds;
     let name = facts.name(shape.template);
     // A checkout that is named as if it connected is a wait only where the pool is seen to be full.
-    let takes =
-        || is_taking(name) || is_making(name) && is_checkout(facts, shape) && full_at(facts, id).is_some();
+    let takes = || is_taking(name) || is_making(name) && is_checkout(facts, shape) && is_full(facts, id);
     shape.class == Class::Pool
         && shape.duration_p95_ns >= t.pool_wait_ms * 1e6
         && shape.path_share.max(shape.path_share_tail) >= t.pool_wait_share

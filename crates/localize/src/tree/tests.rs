@@ -182,9 +182,9 @@ fn work_that_goes_on_after_its_parent_is_detached() {
         &expect![[r#"
             api server POST /orders 0..50
               api db INSERT 9.8..50
-              api internal send mail 40..400 detached
-                api http POST mail/send 45..390 detached
-              api internal late 60..70 detached
+              api internal send mail 39.8..399.8 detached
+                api http POST mail/send 44.8..389.8 detached
+              api internal late 59.8..69.8 detached
             mended: clamped: 1, detached: 2
         "#]],
     );
@@ -206,6 +206,27 @@ fn a_clock_of_whole_milliseconds_detaches_nothing() {
             api server GET /orders 0..18.4
               api internal request handler 0.3..18.4
                 api db SELECT 1.3..18.2
+            mended: clamped: 1
+        "#]],
+    );
+}
+
+/// The parent's start was cut by more than its children's: the statement seems to end after it, and to have begun before
+/// its connection was there when it is put back.
+#[test]
+fn siblings_keep_their_order_where_a_cut_start_is_put_right() {
+    check_trees(
+        &draw(
+            r#"
+            api server "GET /orders" 0..57.4
+              api client "pg-pool.connect" 1..1.1
+              api db "SELECT 1" 1..57.8
+            "#,
+        ),
+        &expect![[r#"
+            api server GET /orders 0..57.4
+              api pool pg-pool.connect 0.6..0.7
+              api db SELECT $1 0.7..57.4
             mended: clamped: 1
         "#]],
     );

@@ -29,9 +29,9 @@ pub(in crate::rules) fn is_checkout(facts: &Facts<'_>, shape: &Shape) -> bool {
     shape.duration_p5_ns < facts.thresholds.connect_ms * 1e6
 }
 
-/// How many connections are in use, one and the same number of them, during most of the time that calls like these
-/// wait: the pool has so many. `None` where the number changes, as while a pool still grows.
-pub(in crate::rules) fn full_at(facts: &Facts<'_>, id: ShapeId) -> Option<usize> {
+/// Whether one and the same number of connections is in use during most of the time that calls like these wait: the
+/// pool has no more. Not while a pool still grows.
+pub(in crate::rules) fn is_full(facts: &Facts<'_>, id: ShapeId) -> bool {
     let t = facts.thresholds;
     // When connections begin and end to be used (+1, -1), and when waits begin and end.
     let mut events: Vec<(i64, i64, i64)> = Vec::new();
@@ -58,10 +58,10 @@ pub(in crate::rules) fn full_at(facts: &Facts<'_>, id: ShapeId) -> Option<usize>
         (used, waiting, before) = (used + use_change, waiting + wait_change, at);
     }
     let all: f64 = waited.iter().sum();
-    let (most, ns) = waited.iter().enumerate().skip(1).max_by(|a, b| a.1.total_cmp(b.1))?;
+    let by_number = waited.iter().enumerate().skip(1);
+    let Some((most, ns)) = by_number.max_by(|a, b| a.1.total_cmp(b.1)) else { return false };
     let above: f64 = waited.iter().skip(most + 1).sum();
-    (*ns > 0.0 && *ns >= t.pool_full_share * all && above <= (1.0 - t.pool_full_share) / 2.0 * all)
-        .then_some(most)
+    *ns > 0.0 && *ns >= t.pool_full_share * all && above <= (1.0 - t.pool_full_share) / 2.0 * all
 }
 
 /// Calls that take from what looks like the same pool, by all endpoints, each with when its request began.
