@@ -174,6 +174,36 @@ mod tests {
         );
     }
 
+    /// While one request takes 290 ms, two others that come meanwhile get their connection at its end.
+    fn beside_a_long_one(long: &str) -> String {
+        let mut out = String::new();
+        for _ in 0..15 {
+            out += &format!("api server \"GET /report\" 0..290\n{long}\n");
+            for waits in [190, 90] {
+                let (first, second) = (waits + 8, waits + 16);
+                out += &format!(
+                    "api server \"GET /ping\" 0..{}\n  api client \"pool.acquire\" 0..{waits}\n  api db \"SELECT 1\" {waits}..{first}\n  api db \"SELECT 2\" {first}..{second}\n\n",
+                    second + 1
+                );
+            }
+            out += "repeat 3\napi server \"GET /ping\" 0..20\n  api client \"pool.acquire\" 0..0.1\n  api db \"SELECT 1\" 1..8\n  api db \"SELECT 2\" 8..9 x10 gap 0.1\n\n";
+        }
+        out
+    }
+
+    #[test]
+    fn a_wait_while_the_process_computes_is_none_and_one_while_the_database_works_is() {
+        check_rule("pool_saturation", &drawn(&beside_a_long_one("")), &expect![[""]]);
+        let works = beside_a_long_one("  api db \"SELECT count(*) FROM orders\" 1..289\n");
+        check_rule(
+            "pool_saturation",
+            &drawn(&works),
+            &expect![[r#"
+            pool_saturation GET /ping | waits 190.0 ms (p95) for a connection of the pool | p95 207.0 -> 19.9 (19.9..112.0) C
+        "#]],
+        );
+    }
+
     /// The same waits while nobody else has a connection: each makes its own.
     #[test]
     fn slow_checkouts_while_no_connection_is_in_use_are_none() {
