@@ -3,12 +3,12 @@
 
 use super::{Endpoint, Outside, OutsideRule, Told, duration, quantile_ms};
 use model::{ErrorClass, Goal, GoalMetric, RequestSample, Severity};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const RULE: OutsideRule = OutsideRule {
     name: "failing_requests",
     why: "A request that fails is worse than a slow one, and what fails after a time limit is the tail.",
-    how: "At least 1 % of an endpoint's requests, and 5, end in a 5xx, without a reply, or with a client that went away. Told with it: which statuses, whether in a burst or all the time, and whether the failed ones take long (a time limit) or no time (turned away).",
+    how: "At least 1 % of an endpoint's requests, and 5, end in a 5xx, without a reply, or with a client that went away. Told with it: which statuses, whether in one burst, several or all the time, and whether the failed ones take long (a time limit) or no time (turned away).",
     is_pointer: false,
     run,
 };
@@ -17,6 +17,9 @@ pub(super) const RULE: OutsideRule = OutsideRule {
 const BURST_FAILURES: f64 = 0.8;
 /// ... in at most this share of the time.
 const BURST_TIME: f64 = 0.2;
+/// Failures in so many tenths of the time come all the time.
+const ALL_THE_TIME: u64 = 8;
+const TENTHS: u64 = 10;
 /// Fewer failures, or cells of time, tell no burst.
 const BURST_LEAST: usize = 20;
 /// Fewer kept requests of a kind tell no typical time.
@@ -171,7 +174,19 @@ fn burst(outside: &Outside<'_>, of: &Endpoint<'_>) -> Option<String> {
     let (from, to, held) = shortest(&by_cell, wanted)?;
     let seconds = outside.cell_seconds();
     if f64::from(to - from) + 1.0 > cells * BURST_TIME {
-        return Some("they come all the time, not in one burst".to_owned());
+        let tenth = |cell: &u32| (u64::from(cell - first.0) * TENTHS) / (u64::from(last.0 - first.0) + 1);
+        let tenths: BTreeSet<u64> = by_cell.keys().map(tenth).collect();
+        let (begin, end) = (by_cell.first_key_value()?.0, by_cell.last_key_value()?.0);
+        let at = |cell: u32| clock(f64::from(cell - first.0) * seconds);
+        return Some(if tenths.len() as u64 >= ALL_THE_TIME {
+            "they come all the time, not in one burst".to_owned()
+        } else {
+            format!(
+                "they come in several bursts, the first {} after the start, the last {}",
+                at(*begin),
+                at(*end)
+            )
+        });
     }
     Some(format!(
         "{:.0} % of them came between {} and {} after the start",
@@ -256,6 +271,21 @@ mod tests {
                 Critical failing_requests GET /a | 33.3 % of the requests fail: 503 | no prediction
                   400 of 1200 requests: 400 x 503
                   they come all the time, not in one burst
+                  the failed ones take 2 ms at the median, the others 100 ms: they are turned away at once
+            "#]],
+        );
+    }
+
+    #[test]
+    fn two_bursts_are_told_as_such() {
+        check(
+            &log("GET /a 400 s: 2/s 100 ms; 0..20 1/s 2 ms 502; 380..400 1/s 2 ms 502"),
+            &[],
+            "failing_requests",
+            &expect![[r#"
+                Warning failing_requests GET /a | 4.8 % of the requests fail: 502 | no prediction
+                  40 of 840 requests: 40 x 502
+                  they come in several bursts, the first 0:00:00 after the start, the last 0:06:39
                   the failed ones take 2 ms at the median, the others 100 ms: they are turned away at once
             "#]],
         );

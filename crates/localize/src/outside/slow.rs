@@ -1,5 +1,5 @@
 //! `slow_endpoint`: the endpoints that take the time, where nothing within their requests was seen. It says where to
-//! look, and from the course over time whether it is work or waiting; never a cause.
+//! look, and from the course over time whether it grows with the load; never a cause.
 
 use super::{Endpoint, Outside, OutsideRule, Told, duration, quantile_ms};
 use model::{Histogram, RequestSample, Severity};
@@ -16,10 +16,10 @@ pub(super) const RULE: OutsideRule = OutsideRule {
 const LEAST_RATE_RATIO: f64 = 1.5;
 /// ... and so many requests of the endpoint lie in each.
 const LEAST_REQUESTS: u64 = 100;
-/// A p95 that grows so many times waits under load ...
-const WAITS: f64 = 1.5;
+/// A p95 that grows so many times grows with the load ...
+const GROWS: f64 = 1.5;
 /// ... and one that grows less does not.
-const WORKS: f64 = 1.15;
+const STAYS: f64 = 1.15;
 
 /// Share of the requests beyond the p95.
 const TAIL: f64 = 0.05;
@@ -51,8 +51,8 @@ fn run(outside: &Outside<'_>, of: &Endpoint<'_>) -> Option<Told> {
         lines,
         share,
         severity: if missed { Severity::Critical } else { Severity::Warning },
-        remedy: if pressure.is_some_and(|pressure| pressure.waits) {
-            "it waits under load: see with `trimtab load find` what one instance carries and what is full then; traces or a profile (`trimtab profile`) name what it waits for"
+        remedy: if pressure.is_some_and(|pressure| pressure.grows) {
+            "it grows with the load: see with `trimtab load find` what one instance carries and what is full then; traces or a profile (`trimtab profile`) name what it waits for"
         } else {
             "send traces of the service to trimtab (OTLP), or profile it (`trimtab profile`): they name the step or the function"
         },
@@ -78,7 +78,7 @@ fn is_by_failures(of: &Endpoint<'_>, p95: f64) -> bool {
 }
 
 struct Pressure {
-    waits: bool,
+    grows: bool,
     words: String,
 }
 
@@ -105,13 +105,13 @@ fn pressure(outside: &Outside<'_>, of: &Endpoint<'_>) -> Option<Pressure> {
         duration(busy),
         duration(quiet)
     );
-    let waits = busy >= quiet * WAITS;
+    let grows = busy >= quiet * GROWS;
     let words = match busy / quiet {
-        ratio if ratio >= WAITS => format!("{both}: it waits under load"),
-        ratio if ratio < WORKS => format!("{both}: it is work, not waiting for others"),
+        ratio if ratio >= GROWS => format!("{both}: it grows with the load"),
+        ratio if ratio < STAYS => format!("{both}: it does not grow with the load"),
         _ => both,
     };
-    Some(Pressure { waits, words })
+    Some(Pressure { grows, words })
 }
 
 /// Requests per second and the response times of several cells.
@@ -152,7 +152,7 @@ mod tests {
             &expect![[r#"
                 Warning slow_endpoint GET /search | slow, and nothing within it was seen: p95 301 ms | no prediction
                   p50 301 ms, p95 301 ms, p99 301 ms; 99 % of the time that all requests take
-                  p95 301 ms in the busiest quarter of the time (9.0 requests/s in all), 301 ms in the quietest (5.0/s): it is work, not waiting for others
+                  p95 301 ms in the busiest quarter of the time (9.0 requests/s in all), 301 ms in the quietest (5.0/s): it does not grow with the load
             "#]],
         );
     }

@@ -13,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
     name: "large_payload",
     needs: &[Signal::Traces, Signal::BodySizes],
     why: "Every byte is built, copied, compressed, sent and parsed; most clients read a part of it.",
-    how: "The reply has 100 kB or more at the mean, and at least 10 % of the latency goes with its size: by the slope of time over size (Theil-Sen over 30 requests whose sizes spread twofold), else by the entry's own time, with the framework's spans around its handler. Not files (images, archives, application/octet-stream): they are sent as they are.",
+    how: "The reply has 100 kB or more at the mean, and at least 10 % of the latency goes with its size: by the slope of time over size (Theil-Sen over 30 requests whose sizes spread twofold), else by the entry's own time, with the framework's spans around its handler. Not images, sound, film and fonts, which are sent as they are; other files (application/octet-stream, zip, pdf) only where the time goes with the size.",
     predicts: "A reply of a third of the size: the part of the time that goes with the size falls to a third.",
     run,
 };
@@ -35,7 +35,7 @@ fn on_endpoint(facts: &Facts<'_>, endpoint: EndpointId) -> Option<Candidate> {
     let t = facts.thresholds;
     let (root, shape) = facts.shapes().find(|(_, s)| s.endpoint == endpoint && s.parent.is_none())?;
     let bytes = shape.bytes_mean.filter(|b| *b >= t.payload_bytes)?;
-    if is_download(facts, shape) {
+    if is_of(facts, shape, &MEDIA) {
         return None;
     }
     let points: Vec<(f64, f64)> = facts
@@ -50,18 +50,26 @@ fn on_endpoint(facts: &Facts<'_>, endpoint: EndpointId) -> Option<Candidate> {
         })
         .collect();
     let slope = theil_sen(&points);
+    // A file may be sent as it is kept: that it is made for each request, only time that goes with the size shows.
+    if slope.is_none() && is_of(facts, shape, &FILES) {
+        return None;
+    }
     let own = || layers(facts, root).iter().map(|id| facts.shape(*id).own_share).sum::<f64>();
     let total = shape.duration_p50_ns + facts.load.overhead_ns(endpoint, u32::MAX);
     let share = slope.map_or_else(own, |s| (s * bytes / total.max(1.0)).clamp(0.0, 1.0));
     (share >= t.payload_share).then(|| candidate(facts, root, bytes, share, slope))
 }
 
-/// Bodies that are kept as they are sent, not built from rows: their time is not that of building them.
-fn is_download(facts: &Facts<'_>, root: &Shape) -> bool {
-    const KINDS: [&str; 7] = ["octet-stream", "image/", "video/", "audio/", "font/", "zip", "pdf"];
+/// Bodies that are kept as they are sent.
+const MEDIA: [&str; 4] = ["image/", "video/", "audio/", "font/"];
+/// Bodies that may be.
+const FILES: [&str; 3] = ["octet-stream", "zip", "pdf"];
+
+/// Whether every reply that tells its kind is of one of these.
+fn is_of(facts: &Facts<'_>, root: &Shape, kinds: &[&str]) -> bool {
     let nodes = root.groups.iter().flat_map(|g| facts.nodes(g));
     let mut told = nodes.filter_map(|n| header(facts, *n, CONTENT_TYPE)).take(MAX_FIT);
-    let is_file = |kind: &String| KINDS.iter().any(|file| kind.contains(file)) && !is_text(kind);
+    let is_file = |kind: &String| kinds.iter().any(|file| kind.contains(file)) && !is_text(kind);
     told.next().is_some_and(|first| is_file(&first) && told.all(|kind| is_file(&kind)))
 }
 
