@@ -99,6 +99,12 @@ async fn an_index_that_changes_nothing_is_dropped_again() {
     let told: Value = serde_json::from_str(&changed.out).unwrap_or_else(|_| panic!("{changed:?}"));
     if is_unclear(&changed, &told) {
         assert_eq!(indexes(&client).await.len(), 1);
+    } else if told["judgement"]["verdict"] == "better" {
+        // Before and after lie apart: a machine that became quieter meanwhile made everything quicker.
+        let reasons = told["judgement"]["reasons"].to_string();
+        assert!(reasons.contains("by less than the tolerance"), "{told:#}");
+        assert_eq!((changed.code, told["kept"].as_bool()), (Some(0), Some(true)), "{told:#}");
+        assert_eq!(indexes(&client).await.len(), 1);
     } else {
         assert_eq!((changed.code, told["taken_back"].as_bool()), (Some(1), Some(true)), "{told:#}");
         assert!(indexes(&client).await.is_empty());
