@@ -331,7 +331,15 @@ impl Snapshot {
             gaps.push(gap);
             return (Vec::new(), gaps);
         }
-        (summed(after.system, &before.entries, &after.entries), gaps)
+        if !before.cut {
+            return (summed(after.system, &before.entries, &after.entries), gaps);
+        }
+        // Calls of one that was beyond the limit may be of before.
+        let known = |(id, _): &(&Id, &Entry)| before.entries.contains_key(*id);
+        let (both, others): (Vec<_>, Vec<_>) = after.entries.iter().partition(known);
+        gaps.extend(overtaken(others.len() as u64));
+        let both = both.into_iter().map(|(id, entry)| (*id, entry.clone())).collect();
+        (summed(after.system, &before.entries, &both), gaps)
     }
 
     /// Why two snapshots cannot be compared, if they cannot: one was not read, the server was restarted, counters were
@@ -345,10 +353,11 @@ impl Snapshot {
         void(before, after)
     }
 
-    /// Of another server's counters: text, calls, milliseconds, rows and temporary tables on disk of each statement.
+    /// Of another server's counters: text, calls, milliseconds, rows and temporary tables on disk of each statement, and
+    /// whether there were more than are read.
     pub(crate) fn of_others(
         system: &'static str,
-        statements: impl Iterator<Item = (String, [u64; 3], f64)>,
+        (statements, cut): (impl Iterator<Item = (String, [u64; 3], f64)>, bool),
         taken: Option<Instant>,
         gaps: Vec<Gap>,
     ) -> Self {
@@ -361,7 +370,7 @@ impl Snapshot {
             let counts = [whole(calls), whole(rows), 0, 0, whole(temporary), 0];
             ((0, id.cast_signed()), Entry { text: Arc::from(text), total_ms, counts })
         };
-        Self { entries: statements.map(entry).collect(), taken, gaps, system, ..Self::default() }
+        Self { entries: statements.map(entry).collect(), cut, taken, gaps, system, ..Self::default() }
     }
 
     /// When the server read its counters, as near as that can be told; `None` if it did not.
@@ -375,6 +384,15 @@ impl Snapshot {
     pub fn totals(&self) -> (Vec<Statement>, Vec<Gap>) {
         (summed(self.system, &BTreeMap::new(), &self.entries), self.gaps.clone())
     }
+}
+
+/// That statements came among those that are read, if any did.
+pub(crate) fn overtaken(statements: u64) -> Option<Gap> {
+    let reason = format!(
+        "{statements} statements were not among those with most time at the begin: what they took since is not known"
+    );
+    let hint = "the server keeps more statements than are read: measure longer, or reset its counters before";
+    (statements > 0).then(|| Gap::new(SIGNAL, reason, hint))
 }
 
 fn summed(system: &str, before: &BTreeMap<Id, Entry>, after: &BTreeMap<Id, Entry>) -> Vec<Statement> {
@@ -493,6 +511,18 @@ mod tests {
         }
         let after = Snapshot { cut: true, ..snapshot(&[(1, 9)]) };
         assert_eq!(Snapshot::delta(&before, &after).1, []);
+    }
+
+    #[test]
+    fn a_statement_from_beyond_the_limit_counts_for_nothing() {
+        let all = |calls: &[(&str, u64)]| -> Vec<_> {
+            calls.iter().map(|(text, calls)| ((*text).to_owned(), [*calls, 0, 0], 1.0)).collect()
+        };
+        let look = |calls| Snapshot::of_others("mysql", (all(calls).into_iter(), true), None, Vec::new());
+        let (statements, gaps) =
+            Snapshot::delta(&look(&[("a", 4), ("b", 2)]), &look(&[("a", 9), ("c", 700)]));
+        assert_eq!(statements.iter().map(|s| (s.text.as_str(), s.calls)).collect::<Vec<_>>(), [("a", 5)]);
+        assert!(gaps.len() == 1 && gaps[0].reason.starts_with("1 statements"), "{gaps:?}");
     }
 
     #[test]

@@ -102,6 +102,16 @@ impl Address {
         Ok(())
     }
 
+    /// Whether TLS as it is asked for proves who is at the other end. An authority of one's own vouches for all that it
+    /// issued; one that browsers trust issues to anybody, so that only the name tells.
+    pub(super) fn proves_the_server(&self) -> bool {
+        match self.verify {
+            Verify::Nothing => false,
+            Verify::Authority => self.roots.is_some(),
+            Verify::Full => true,
+        }
+    }
+
     /// `mysql://host:port/database`.
     pub(super) fn shown(&self) -> String {
         match &self.place {
@@ -144,6 +154,16 @@ mod tests {
         assert_eq!(a.shown(), "mysql://[::1]:3306/shop");
         let a = Address::parse("mariadb://root@localhost/shop?unix_socket=/run/mysqld/mysqld.sock").unwrap();
         assert_eq!(a.shown(), "mysql://localhost/shop?socket=/run/mysqld/mysqld.sock");
+    }
+
+    #[test]
+    fn only_a_certificate_that_is_judged_proves_the_server() {
+        let proves =
+            |query: &str| Address::parse(&format!("mysql://u:p@h/d{query}")).unwrap().proves_the_server();
+        for query in ["", "?ssl-mode=REQUIRED", "?ssl-mode=REQUIRED&ssl-ca=/ca.pem", "?ssl-mode=VERIFY_CA"] {
+            assert!(!proves(query), "{query}");
+        }
+        assert!(proves("?ssl-mode=VERIFY_IDENTITY") && proves("?ssl-mode=VERIFY_CA&ssl-ca=/ca.pem"));
     }
 
     #[test]

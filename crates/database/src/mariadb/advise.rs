@@ -10,7 +10,7 @@ use super::schema::{Alike, look_up};
 use crate::index::NewIndex;
 use crate::query::{
     Dialect, Known, Schema, Shape, Table, Term, Use, as_read, candidates, create, fill, shape, shortened,
-    undo, without_values,
+    undo,
 };
 use anyhow::Result;
 use model::{Gap, Plan, Statement, TableFigures, WhatIf, WhatIfMethod};
@@ -70,7 +70,7 @@ pub(super) async fn advise(
             continue;
         }
         if digest.raw.ends_with("...") && digest.sample.is_none() {
-            refused.push(format!("its text is cut off: {}", shortened(identity)));
+            refused.push((format!("its text is cut off: {}", shortened(identity)), false));
             continue;
         }
         let text = as_read(digest.sample.as_ref().unwrap_or(&digest.raw), DIALECT);
@@ -85,8 +85,7 @@ pub(super) async fn advise(
             Ok(plan) => plan.and_then(|plan| explain::read(&plan)),
             Err(error) => {
                 let said = error.downcast::<Refused>()?;
-                let message = without_values(&said.message, DIALECT);
-                refused.push(format!("{message} (error {}): {}", said.code, shortened(identity)));
+                refused.push((format!("{}: {}", told(&said), shortened(identity)), is_denied(&said)));
                 continue;
             }
         };
@@ -106,9 +105,30 @@ fn model_written(digest: &Digest, schema: &Schema) -> BTreeSet<String> {
     shape(digest.sample.as_ref().unwrap_or(&digest.raw), DIALECT, schema).written
 }
 
-fn unexplained(refused: &[String], look: &mut Look) {
-    for reason in refused.iter().take(MAX_TOLD) {
-        let hint = if reason.contains("denied") {
+/// Why a statement could not be explained. Never in the server's words: they hold pieces of the statement, and with them
+/// values of the data.
+fn told(said: &Refused) -> String {
+    let why = match said.code {
+        _ if is_denied(said) => "access denied",
+        1046 | 1049 | 1146 => "a table or a database is not there",
+        1054 => "a column is not known",
+        1064 => "the server does not understand its text",
+        1305 | 1630 => "a function is not known",
+        1317 | 1969 | 3024 => "the server took too long",
+        _ => "the server refused it",
+    };
+    format!("{why} (error {})", said.code)
+}
+
+/// Of a table, or of what is below a view.
+fn is_denied(said: &Refused) -> bool {
+    said.is_of_rights() || said.code == 1345
+}
+
+/// Reasons, and whether they are of rights.
+fn unexplained(refused: &[(String, bool)], look: &mut Look) {
+    for (reason, denied) in refused.iter().take(MAX_TOLD) {
+        let hint = if *denied {
             "GRANT SELECT ON the tables to the user that Trimtab connects as; of views SHOW VIEW, too"
         } else {
             "the server keeps no text with values; those that were made up may not fit"
@@ -311,5 +331,24 @@ fn width(table: &Table, column: &str) -> f64 {
         "int" | "mediumint" | "float" | "date" | "time" => 4.0,
         "bigint" | "double" | "decimal" | "datetime" | "timestamp" => 8.0,
         _ => 20.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refused, told};
+
+    #[test]
+    fn why_is_told_without_the_servers_words() {
+        let message = "You have an error in your SQL syntax near 'USING t WHERE email = 'u1251@x'' at line 1"
+            .to_owned();
+        assert_eq!(
+            told(&Refused { code: 1064, message }),
+            "the server does not understand its text (error 1064)"
+        );
+        for (code, why) in [(1142, "access denied"), (1345, "access denied"), (1, "the server refused it")] {
+            let said = told(&Refused { code, message: "near 'u1251@x'".to_owned() });
+            assert_eq!(said, format!("{why} (error {code})"));
+        }
     }
 }

@@ -57,7 +57,7 @@ impl Refused {
 pub struct MariaDb {
     wire: Wire,
     shown: String,
-    /// Nobody else hears it: encrypted, or a Unix socket.
+    /// Nobody but the server hears it: a Unix socket, or encrypted with a server that proved who it is.
     private: bool,
     broken: bool,
     pub(super) database: String,
@@ -182,13 +182,13 @@ impl MariaDb {
             _ => "the server's certificate is not trusted; ?ssl-ca=FILE names the authority that issued it",
         };
         self.wire.io = Box::new(connector.connect(name, plain).await.context(hint)?);
-        self.private = true;
+        self.private = address.proves_the_server();
         Ok(())
     }
 
     /// Answers until the server is content.
     async fn be_believed(&mut self, password: &str) -> Result<()> {
-        let alone = "the server wants the password itself, and others could hear it: connect with TLS (?ssl-mode=REQUIRED) or by a Unix socket";
+        let alone = "the server wants the password itself, and nothing proves that it is the right one: connect with ?ssl-mode=VERIFY_IDENTITY (and ?ssl-ca=FILE for an authority of your own) or by a Unix socket";
         // Plugins ask twice at the most.
         for _ in 0..8 {
             let packet = self.wire.receive().await?;
@@ -365,7 +365,38 @@ fn refused(packet: &[u8]) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Wire;
     use super::{Greeting, MariaDb, refused};
+
+    /// What a server hears that asks for the password, and what the login ends with.
+    async fn asked(packet: &[u8], private: bool) -> (Option<Vec<u8>>, String) {
+        let (ours, theirs) = tokio::io::duplex(1 << 10);
+        let mut server = Wire { io: Box::new(theirs), number: 0 };
+        server.send(packet).await.unwrap();
+        let mut session = MariaDb {
+            wire: Wire { io: Box::new(ours), number: 0 },
+            shown: String::new(),
+            private,
+            broken: false,
+            database: String::new(),
+            version: String::new(),
+            user: String::new(),
+        };
+        let login = tokio::spawn(async move { session.be_believed("hunter2").await });
+        let heard = server.receive().await.ok();
+        drop(server);
+        (heard, login.await.unwrap().unwrap_err().to_string())
+    }
+
+    #[tokio::test]
+    async fn only_a_server_that_is_known_hears_the_password() {
+        for packet in [&b"\xfemysql_clear_password\0"[..], b"\x01\x04"] {
+            let (heard, said) = asked(packet, false).await;
+            assert_eq!(heard, None);
+            assert!(said.contains("VERIFY_IDENTITY") && !said.contains("hunter2"), "{said}");
+            assert_eq!(asked(packet, true).await.0.as_deref(), Some(&b"hunter2\0"[..]));
+        }
+    }
 
     #[test]
     fn greetings_are_read_or_refused() {

@@ -50,6 +50,8 @@ pub struct Digests {
     pub(super) all: BTreeMap<String, Digest>,
     /// Calls whose digest was not kept.
     lost: u64,
+    /// There was more than is read.
+    pub(super) cut: bool,
     uptime_s: u64,
     pub(super) gaps: Vec<Gap>,
     /// What they were read from, in words; empty: nothing.
@@ -110,6 +112,7 @@ impl MariaDb {
               WHERE SCHEMA_NAME = DATABASE() AND DIGEST IS NOT NULL ORDER BY SUM_TIMER_WAIT DESC LIMIT {MAX_DIGESTS}"
         );
         let rows = self.ask(&sql).await?;
+        digests.cut = rows.len() >= MAX_DIGESTS;
         let mut kept = BTreeMap::new();
         for view in ["events_statements_history_long", "events_statements_history"]
             .iter()
@@ -158,8 +161,9 @@ impl MariaDb {
             let counts = digest.counts;
             (text, [counts.calls, counts.sent + counts.affected, counts.disk_tables], counts.total_ms)
         };
+        let cut = digests.cut;
         let all = digests.all.into_iter().filter(|_| counted).map(figures);
-        Ok(Snapshot::of_others(system, all, taken, digests.gaps))
+        Ok(Snapshot::of_others(system, (all, cut), taken, digests.gaps))
     }
 
     /// There and back.
@@ -249,11 +253,17 @@ impl Digests {
     pub fn since(self, before: &Self) -> Self {
         let mut grown = Self { all: BTreeMap::new(), ..self.clone() };
         let reset = |(text, then): (&String, &Digest)| {
-            self.all.get(text).is_none_or(|now| now.counts.calls < then.counts.calls)
+            self.all.get(text).map_or(!self.cut, |now| now.counts.calls < then.counts.calls)
         };
         if self.uptime_s < before.uptime_s || before.source != self.source {
             let reason = "the database server was restarted during the measurement";
             grown.gaps.push(Gap::new(SIGNAL, reason, "measure again; if nobody restarted it, see its log"));
+            return grown;
+        }
+        if self.cut && self.source == slow_log::SOURCE {
+            let reason = "the slow log has more lines than are read: what is new in it cannot be told";
+            let hint = "TRUNCATE mysql.slow_log, or raise long_query_time, and measure again";
+            grown.gaps.push(Gap::new(SIGNAL, reason, hint));
             return grown;
         }
         if before.all.iter().any(reset) {
@@ -265,7 +275,13 @@ impl Digests {
             ));
             return grown;
         }
+        let mut overtaking = 0_u64;
         for (text, now) in self.all {
+            // Its calls may be of before: it was beyond the limit then.
+            if before.cut && !before.all.contains_key(&text) {
+                overtaking += 1;
+                continue;
+            }
             let none = Counts::default();
             let then = before.all.get(&text).map_or(&none, |digest| &digest.counts);
             let counts = now.counts.minus(then);
@@ -273,6 +289,7 @@ impl Digests {
                 grown.all.insert(text, Digest { counts, ..now });
             }
         }
+        grown.gaps.extend(crate::snapshot::overtaken(overtaking));
         grown
     }
 
@@ -324,7 +341,7 @@ pub(super) fn texts(row: &Row) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counts, Digest, Digests, identity, is_own};
+    use super::{Counts, Digest, Digests, identity, is_own, slow_log};
 
     fn look(uptime_s: u64, calls: &[(&str, u64)]) -> Digests {
         let counts = |calls| Counts { calls, total_ms: calls as f64, ..Counts::default() };
@@ -347,6 +364,23 @@ mod tests {
             let grown = after.since(&look(10, &[("a", 4)]));
             assert!(grown.all.is_empty() && grown.gaps.len() == 1, "{:?}", grown.gaps);
         }
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_voids_nothing_and_counts_for_nothing() {
+        let cut = |look: Digests| Digests { cut: true, ..look };
+        let before = cut(look(10, &[("a", 4), ("b", 2)]));
+        let grown = cut(look(20, &[("a", 9), ("c", 700)])).since(&before);
+        let calls: Vec<(&str, u64)> = grown.all.iter().map(|(t, d)| (t.as_str(), d.counts.calls)).collect();
+        assert_eq!(calls, [("a", 5)]);
+        assert!(
+            grown.gaps.len() == 1 && grown.gaps[0].reason.starts_with("1 statements"),
+            "{:?}",
+            grown.gaps
+        );
+        let log = |look| Digests { source: slow_log::SOURCE, ..cut(look) };
+        let grown = log(look(20, &[("a", 3)])).since(&log(look(10, &[("a", 4)])));
+        assert!(grown.all.is_empty() && grown.gaps[0].reason.contains("more lines"), "{:?}", grown.gaps);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::digests::{Counts, Digests, SIGNAL, texts};
 use anyhow::Result;
 use model::Gap;
 
+/// In words.
+pub(super) const SOURCE: &str = "the slow log";
 /// The newest lines that are read.
 const MAX_LINES: usize = 20_000;
 
@@ -35,6 +37,7 @@ pub(super) async fn read(session: &mut MariaDb, digests: &mut Digests) -> Result
             return Ok(());
         }
     };
+    digests.cut = rows.len() >= MAX_LINES;
     for row in rows {
         let [text, seconds, sent, examined] = texts(&row)[..] else { continue };
         let counts = Counts {
@@ -46,7 +49,7 @@ pub(super) async fn read(session: &mut MariaDb, digests: &mut Digests) -> Result
         };
         digests.add(text.to_owned(), Some(text.to_owned()), &counts);
     }
-    digests.source = "the slow log";
+    digests.source = SOURCE;
     digests.gaps.push(Gap::new(
         SIGNAL,
         "only statements of the slow log are known: quick ones that are called often are not",

@@ -116,6 +116,16 @@ pub(crate) fn without_values(text: &str, dialect: Dialect) -> String {
     edited(text, literals.map(|t| (t.at, t.end(), "?".to_owned())))
 }
 
+/// Of `a, shop.b.*`; a word that ends the list of tables is none.
+fn is_name_list(token: &Token<'_>) -> bool {
+    let ends = ["where", "join", "order", "limit", "returning"];
+    match token.kind {
+        Kind::Word => !ends.iter().any(|word| token.is_word(word)),
+        Kind::Quoted => true,
+        _ => token.is(",") || token.is(".") || token.is("*"),
+    }
+}
+
 /// What a write searches for, as a read with the same conditions: it can be explained without the right to write. Empty
 /// for one that searches for nothing. Everything else is returned as it is.
 pub(crate) fn as_read(text: &str, dialect: Dialect) -> String {
@@ -134,7 +144,15 @@ pub(crate) fn as_read(text: &str, dialect: Dialect) -> String {
     };
     let Some(first) = all.first() else { return text.to_owned() };
     if first.is_word("delete") {
-        return at("from").map_or(text.to_owned(), |from| format!("SELECT * {}", &text[all[from].at..]));
+        let Some(from) = at("from") else { return text.to_owned() };
+        // `DELETE FROM a USING a JOIN b ...`: the tables to read stand behind it; a join's `USING (` is another one.
+        let names = all[from + 1..].iter().take_while(|t| t.kind != Kind::Word || !t.is_word("using"));
+        let only_names = names.clone().all(|t| is_name_list(t));
+        let using = all.get(from + 1 + names.count());
+        return match using.filter(|_| only_names) {
+            Some(using) => format!("SELECT * FROM{}", &text[using.end()..]),
+            None => format!("SELECT * {}", &text[all[from].at..]),
+        };
     }
     if first.is_word("insert") || first.is_word("replace") {
         let end = all.windows(2).find(|w| w[0].is_word("on") && w[1].is_word("duplicate"));

@@ -283,6 +283,12 @@ fn writes_are_explained_as_reads() {
     let read = |text| as_read(text, Dialect::MySql);
     assert_eq!(read("DELETE FROM t WHERE a = 1 LIMIT 5"), "SELECT * FROM t WHERE a = 1 LIMIT 5");
     assert_eq!(read("DELETE a FROM t a JOIN u ON a.i = u.i"), "SELECT * FROM t a JOIN u ON a.i = u.i");
+    let joined = "DELETE a FROM a JOIN u USING (i) WHERE a.b = 1";
+    assert_eq!(read(joined), "SELECT * FROM a JOIN u USING (i) WHERE a.b = 1");
+    assert_eq!(
+        read("DELETE FROM a, s.`b`.* USING a JOIN b USING (i) WHERE a.c = 'x'"),
+        "SELECT * FROM a JOIN b USING (i) WHERE a.c = 'x'"
+    );
     assert_eq!(
         read("UPDATE IGNORE `t` SET a = (SELECT 1 WHERE 2), b = 3 WHERE c = 4"),
         "SELECT * FROM `t` WHERE c = 4"
