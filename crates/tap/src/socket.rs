@@ -2,9 +2,12 @@
 
 use crate::Address;
 use anyhow::{Context, Result, bail};
+use rustix::net::sockopt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, tcp, unix};
 
@@ -23,12 +26,29 @@ pub(crate) enum Writer<'a> {
     Unix(unix::WriteHalf<'a>),
 }
 
+/// A peer that vanished without a word is noticed after this silence ...
+const SILENCE: Duration = Duration::from_secs(60);
+/// ... and so many questions, this far apart.
+const QUESTIONS: u32 = 4;
+const APART: Duration = Duration::from_secs(15);
+
+/// Without it a client that vanished keeps its place, and a process of the server: the server's own questions are
+/// answered by the tap.
+fn keep_alive(stream: &TcpStream) {
+    // A kernel that refuses costs a place, no more.
+    let _refused = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, SILENCE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, APART))
+        .and_then(|()| sockopt::set_tcp_keepcnt(stream, QUESTIONS));
+}
+
 impl Socket {
     pub(crate) async fn connect(to: &Address) -> io::Result<Self> {
         match to {
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
+                keep_alive(&stream);
                 Ok(Self::Tcp(stream))
             }
             Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
@@ -130,6 +150,9 @@ impl Listener {
                         "cannot listen on {address}; remove it if a former run left it, or choose another"
                     )
                 })?;
+                // The server may take whoever comes for the tap's user.
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+                    .with_context(|| format!("could not keep {address} to its owner"))?;
                 Ok(Self {
                     sockets: Sockets::Unix(listener.into_std()?, path.clone()),
                     address: address.clone(),
@@ -169,6 +192,7 @@ impl Accepting {
                 let (stream, _) = listener.accept().await?;
                 // A client that is gone already is found out later.
                 drop(stream.set_nodelay(true));
+                keep_alive(&stream);
                 Ok(Socket::Tcp(stream))
             }
             Self::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),

@@ -187,6 +187,8 @@ async fn without_a_server_or_a_client_it_says_so() {
     let none = run(folder.path(), &["tap"]);
     assert_eq!(none.code, Some(2), "{none:?}");
     assert!(none.err.contains("give --to postgres://host:port"), "{}", none.err);
+    let open = run(folder.path(), &["tap", "--listen", "0", "--to", "/tmp/.s.PGSQL.1", "--duration", "0.1"]);
+    assert!(open.code == Some(2) && open.err.contains("--allow-local-users"), "{open:?}");
 
     let to = format!("postgres://me:hunter2@127.0.0.1:{}/x", free_port());
     let tap = Running::start(folder.path(), &["--listen", "0", "--to", &to, "-o", "a"]);

@@ -56,7 +56,10 @@ pub struct TapArgs {
     /// Connections at the same time; more are closed at once
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     max_connections: usize,
-    /// Statements and transactions that are recorded one by one; the table counts all
+    /// Let every user of this machine in to a server that is reached by a Unix socket, which sees them as the tap's user
+    #[arg(long)]
+    allow_local_users: bool,
+    /// Statements and transactions that are recorded one by one; the table counts further ones too
     #[arg(long, default_value_t = 2_000_000, value_name = "N")]
     max_spans: u64,
 }
@@ -76,7 +79,15 @@ pub(super) struct Tapped {
 pub(super) async fn run(setting: &Setting, args: &TapArgs) -> Result<Answer> {
     ensure!(args.max_connections > 0, "--max-connections 0 would let nobody through");
     let to = server(setting, args)?;
-    let listener = Listener::bind(&Address::to_listen(&args.listen)?).await?;
+    let wanted = Address::to_listen(&args.listen)?;
+    let by_user = matches!(to, Address::Unix(_)) && matches!(wanted, Address::Tcp { .. });
+    ensure!(
+        !by_user || args.allow_local_users,
+        "the server is reached by a Unix socket, where `peer` in its pg_hba.conf asks who connects, and that would be \
+         the tap's user for whoever reaches {wanted}; listen on a Unix socket too (--listen /tmp/.s.PGSQL.6432), name the \
+         server by host and port, or give --allow-local-users"
+    );
+    let listener = Listener::bind(&wanted).await?;
     let listen = listener.address().clone();
     let start_ns = clock::now_ns();
     let folder = match &args.output {
@@ -298,9 +309,13 @@ fn gaps(counts: &Counts, dropped: u64, args: &TapArgs) -> Vec<Gap> {
         format!("{} of {all} connections did not reach the server", counts.refused),
         "is it running, and does --max-connections allow enough?",
     );
-    let lost = counts.lost + dropped;
-    let reason = format!("{lost} spans found no room in the recording; the table counts what is written");
-    gap(lost, reason, "tap for a shorter time, or allow more with --max-spans");
+    let reason = format!("{dropped} spans found no room in the recording; the table counts them");
+    gap(dropped, reason, "tap for a shorter time, or allow more with --max-spans");
+    let reason = format!(
+        "{} spans came faster than they could be written; the table does not count them",
+        counts.lost
+    );
+    gap(counts.lost, reason, "let fewer connections through the tap, or give it a CPU of its own");
     gaps.sort();
     gaps
 }
