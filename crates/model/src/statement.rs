@@ -12,6 +12,10 @@ pub struct Statement {
     pub calls: u64,
     /// Time within the database over all calls.
     pub total_ms: f64,
+    /// Set where no call was timed, and `total_ms` is 0 for that: milliseconds that a call takes at least (0: nothing
+    /// is known).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least_ms: Option<f64>,
     pub rows: u64,
     pub blocks_hit: u64,
     pub blocks_read: u64,

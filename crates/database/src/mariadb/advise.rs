@@ -46,9 +46,16 @@ struct Found {
     index: NewIndex,
     cost_before: f64,
     cost_after: f64,
+    /// Of a call.
     gain_ms: f64,
+    calls: u64,
     /// The statement's place.
     at: usize,
+}
+
+/// Much of a call, or of the time of all statements.
+fn is_worth_it(gain_ms: f64, calls: u64, total_ms: f64) -> bool {
+    gain_ms >= MIN_GAIN_MS || gain_ms * calls as f64 >= MIN_TOTAL_SHARE * total_ms
 }
 
 pub(super) async fn advise(
@@ -229,7 +236,8 @@ async fn indexes(
         }
         if let Some((index, after)) = best.filter(|(_, after)| *after <= (1.0 - MIN_SAVED) * before) {
             let gain_ms = digest.counts.mean_ms() * (1.0 - after / before);
-            found.push(Found { index, cost_before: before, cost_after: after, gain_ms, at });
+            let calls = counts.calls;
+            found.push(Found { index, cost_before: before, cost_after: after, gain_ms, calls, at });
         }
     }
     Ok(found)
@@ -300,7 +308,7 @@ async fn rows_after(
 
 /// Gives each plan the indexes that are worth it: none that another one begins with.
 fn keep(mut found: Vec<Found>, schema: &Schema, total_ms: f64, plans: &mut [Plan]) {
-    found.retain(|f| f.gain_ms >= MIN_GAIN_MS || f.gain_ms >= MIN_TOTAL_SHARE * total_ms);
+    found.retain(|f| is_worth_it(f.gain_ms, f.calls, total_ms));
     let all: BTreeSet<NewIndex> = found.iter().map(|f| f.index.clone()).collect();
     for one in found {
         let longer = all.iter().find(|other| **other != one.index && one.index.begins(other));
@@ -336,7 +344,13 @@ fn width(table: &Table, column: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Refused, told};
+    use super::{Refused, is_worth_it, told};
+
+    #[test]
+    fn a_little_of_many_calls_is_much() {
+        assert!(is_worth_it(0.5, 1_000_000, 1e6) && is_worth_it(2.0, 1, 1e6));
+        assert!(!is_worth_it(0.5, 10, 1e6));
+    }
 
     #[test]
     fn why_is_told_without_the_servers_words() {

@@ -314,29 +314,50 @@ async fn unused(session: &mut MariaDb, schema: &Schema, look: &mut Look) -> Resu
 
 /// Transactions that are open without work, and who waits for them.
 async fn transactions(session: &mut MariaDb, look: &mut Look) -> Result<()> {
-    let sql = "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()), trx_rows_modified
+    let sql = "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()), trx_rows_modified, trx_id
                  FROM information_schema.INNODB_TRX
                 WHERE trx_query IS NULL AND trx_started < NOW() - INTERVAL 10 SECOND ORDER BY 2 DESC LIMIT 10";
     let rows = match session.ask(sql).await {
         Ok(rows) => rows,
         Err(error) => return gap(look, "open transactions cannot be read", error),
     };
-    for row in &rows {
-        let [id, seconds, modified] = texts(row)[..] else { continue };
-        let reason = format!(
-            "session {id} holds a transaction open since {seconds} s without a statement; it changed {modified} rows, which others wait for"
-        );
-        look.observations.push(
-            Observation::new(
-                "idle_in_transaction",
-                id,
-                reason,
-                "SELECT * FROM information_schema.INNODB_TRX",
-            )
-            .mend(format!("KILL {id}"), ""),
-        );
-    }
+    let waiting = if rows.is_empty() { None } else { waiting(session).await? };
+    look.observations.extend(rows.iter().filter_map(|row| open(&texts(row), waiting.as_ref())));
     Ok(())
+}
+
+/// Sessions that wait for a transaction, by its id; `None`: the server does not tell.
+async fn waiting(session: &mut MariaDb) -> Result<Option<BTreeMap<String, u64>>> {
+    let sql = if session.is_mariadb() || session.release() < (8, 0) {
+        "SELECT blocking_trx_id, COUNT(DISTINCT requesting_trx_id) FROM information_schema.INNODB_LOCK_WAITS GROUP BY 1"
+    } else {
+        "SELECT BLOCKING_ENGINE_TRANSACTION_ID, COUNT(DISTINCT REQUESTING_ENGINE_TRANSACTION_ID)
+           FROM performance_schema.data_lock_waits GROUP BY 1"
+    };
+    let rows = match session.ask(sql).await {
+        Ok(rows) => rows,
+        Err(error) => return error.downcast::<Refused>().map(|_| None),
+    };
+    let pair = |row: &Vec<&str>| Some(((*row.first()?).to_owned(), row.get(1)?.parse().ok()?));
+    Ok(Some(rows.iter().map(texts).filter_map(|row| pair(&row)).collect()))
+}
+
+/// One that is open. To end it is offered only where somebody waits for it.
+fn open(row: &[&str], waiting: Option<&BTreeMap<String, u64>>) -> Option<Observation> {
+    let [id, seconds, modified, transaction] = *row else { return None };
+    let others = waiting.map(|all| all.get(transaction).copied().unwrap_or(0));
+    let who = match others {
+        Some(0) => "no statement waits for it now".to_owned(),
+        Some(n) => format!("{n} others wait for its locks"),
+        None => format!("if others wait for it, KILL {id} ends it"),
+    };
+    let reason = format!(
+        "session {id} holds a transaction open since {seconds} s without a statement; it changed {modified} rows; {who}"
+    );
+    let look = "SELECT * FROM information_schema.INNODB_TRX";
+    let seen = Observation::new("idle_in_transaction", id, reason, look);
+    let blocks = others.is_some_and(|n| n > 0);
+    Some(if blocks { seen.mend(format!("KILL {id}"), "") } else { seen })
 }
 
 /// What was refused is a gap; a broken connection is an error.
@@ -354,7 +375,9 @@ fn gap(look: &mut Look, what: &str, error: anyhow::Error) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::digests::{Counts, Digest};
-    use super::{Server, buffer_pool, churn, connections, disk_tables, scans, spilled, wasted};
+    use super::{
+        BTreeMap, Server, buffer_pool, churn, connections, disk_tables, open, scans, spilled, wasted,
+    };
 
     fn kinds(status: &[(&str, f64)], settings: &[(&str, f64)]) -> Vec<&'static str> {
         let map = |all: &[(&str, f64)]| all.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
@@ -396,6 +419,21 @@ mod tests {
             kinds(&ill, &[("max_connections", 151.0)]),
             ["connections", "connection_churn", "buffer_pool", "tmp_disk_tables", "full_scans"]
         );
+    }
+
+    #[test]
+    fn a_session_is_ended_only_where_others_wait() {
+        let row = ["7", "60", "3", "421"];
+        let waiting = BTreeMap::from([("421".to_owned(), 2)]);
+        let blocks = open(&row, Some(&waiting)).unwrap();
+        assert!(
+            blocks.reason.contains("2 others wait") && blocks.mend.as_deref() == Some("KILL 7"),
+            "{blocks:?}"
+        );
+        for (waiting, told) in [(Some(&BTreeMap::new()), "no statement waits"), (None, "if others wait")] {
+            let seen = open(&row, waiting).unwrap();
+            assert!(seen.reason.contains(told) && seen.mend.is_none(), "{seen:?}");
+        }
     }
 
     #[test]

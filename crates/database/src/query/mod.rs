@@ -13,7 +13,7 @@ mod tests;
 
 pub(crate) use candidates::{candidates, create, quoted, undo};
 pub(crate) use fill::{Known, fill};
-pub(crate) use lexer::{Dialect, as_read, statements, without_values};
+pub(crate) use lexer::{Dialect, as_read, statements, tokens, without_values};
 pub(crate) use schema::{Column, Index, Schema, Table};
 pub(crate) use shape::{Shape, Term, Use, shape};
 

@@ -1,7 +1,7 @@
 //! From statements to indexes: what the planner does now, which indexes could help, and, on a copy, which ones the
 //! planner takes and what they bring. All statements are judged together with all indexes that are left.
 
-use super::copy::{Copy, Timed};
+use super::copy::{Copy, FIRST_EXECUTIONS, RUN_PATIENCE, Timed};
 use super::file::{Look, SIGNAL, Sqlite};
 use super::health::MIN_ROWS;
 use super::plan::{self, Explained};
@@ -10,7 +10,7 @@ use super::shell::{Shell, complaint};
 use super::workload::{Given, Workload};
 use crate::health::Observation;
 use crate::index::NewIndex;
-use crate::query::{Dialect, Known, Shape, candidates, create, fill, shape, shortened, undo};
+use crate::query::{Dialect, Known, Shape, candidates, create, fill, shape, shortened, tokens, undo};
 use model::{Gap, Plan, Statement, TableFigures, WhatIf, WhatIfMethod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ struct Subject<'g> {
     /// With values for all of its places, if they are known.
     runnable: Option<String>,
     before: Option<Timed>,
+    /// What a call takes at least, where the copy ended it.
+    at_least_ms: f64,
     candidates: Vec<NewIndex>,
     what_ifs: Vec<WhatIf>,
 }
@@ -70,7 +72,8 @@ pub(super) async fn advise(
         look.statements.push(subject.statement());
         look.plans.push(subject.plan(contents));
     }
-    look.statements.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms).then_with(|| a.text.cmp(&b.text)));
+    let known = |s: &Statement| s.total_ms.max(s.at_least_ms.unwrap_or(0.0) * s.calls as f64);
+    look.statements.sort_by(|a, b| known(b).total_cmp(&known(a)).then_with(|| a.text.cmp(&b.text)));
     let rank: BTreeMap<&str, usize> =
         look.statements.iter().enumerate().map(|(n, s)| (s.text.as_str(), n)).collect();
     look.plans.sort_by_key(|p| rank.get(p.statement.as_str()).copied());
@@ -100,7 +103,7 @@ async fn subjects<'g>(
     }
     let (mut subjects, mut others, mut known) = (Vec::new(), 0_u64, Known::new());
     for (identity, given) in order.into_iter().take(most) {
-        let verb = given.sample.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        let verb = verb(&given.sample);
         if !VERBS.iter().any(|v| v.eq_ignore_ascii_case(verb)) {
             others += 1;
             continue;
@@ -121,6 +124,11 @@ async fn subjects<'g>(
     subjects
 }
 
+/// The first word behind comments.
+fn verb(text: &str) -> &str {
+    tokens(text, DIALECT).first().map_or("", |token| token.text)
+}
+
 async fn subject<'g>(
     sqlite: &Sqlite,
     contents: &Contents,
@@ -131,7 +139,7 @@ async fn subject<'g>(
     look_up(&sqlite.shell, &contents.schema, &shape.wanted(), known).await;
     let runnable = fill(&given.sample, DIALECT, &shape, known, None);
     let explained = explained(&sqlite.shell, runnable.as_ref().unwrap_or(&given.sample)).await?;
-    let insert = ["insert", "replace"].iter().any(|verb| given.sample.to_ascii_lowercase().starts_with(verb));
+    let insert = ["INSERT", "REPLACE"].iter().any(|v| v.eq_ignore_ascii_case(verb(&given.sample)));
     let candidates = if insert { Vec::new() } else { possible(contents, &shape, &explained) };
     Ok(Subject {
         identity,
@@ -140,6 +148,7 @@ async fn subject<'g>(
         shape,
         runnable,
         before: None,
+        at_least_ms: 0.0,
         candidates,
         what_ifs: Vec::new(),
     })
@@ -190,7 +199,11 @@ async fn prove(
     let begin = Instant::now();
     let mut unproved = Unproved::default();
     for subject in subjects.iter_mut() {
+        let asked = Instant::now();
         subject.before = subject.time(copy, begin, &mut unproved).await;
+        if subject.before.is_none() && asked.elapsed() >= RUN_PATIENCE {
+            subject.at_least_ms = RUN_PATIENCE.as_secs_f64() * 1e3 / FIRST_EXECUTIONS;
+        }
     }
     let total_ms: f64 = subjects.iter().map(Subject::total_ms).sum();
     let mut kept: BTreeSet<NewIndex> = BTreeSet::new();
@@ -316,6 +329,11 @@ impl Subject<'_> {
         self.given.total_ms.unwrap_or(timed)
     }
 
+    /// Of a call whose time is not known.
+    fn at_least_ms(&self) -> Option<f64> {
+        (self.before.is_none() && self.given.total_ms.is_none()).then_some(self.at_least_ms)
+    }
+
     /// The indexes of these that the planner takes, and the time with them.
     async fn with(&self, copy: &Copy, made: &Made) -> Option<(Vec<NewIndex>, Timed)> {
         let runnable = self.runnable.as_ref()?;
@@ -374,6 +392,7 @@ impl Subject<'_> {
             system: "sqlite".to_owned(),
             calls: self.given.calls,
             total_ms: self.total_ms(),
+            at_least_ms: self.at_least_ms(),
             rows: self.before.map_or(0, |t| t.rows.saturating_mul(self.given.calls)),
             ..Statement::default()
         }
@@ -429,5 +448,16 @@ fn from_plans(contents: &Contents, subjects: &[Subject<'_>], found: &mut Vec<Obs
             }
             found.push(seen);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::verb;
+
+    #[test]
+    fn comments_stand_before_verbs() {
+        assert_eq!(verb("/* action='list' */ -- of the shop\nSELECT 1"), "SELECT");
+        assert_eq!((verb("PRAGMA x"), verb("/* SELECT"), verb("")), ("PRAGMA", "", ""));
     }
 }

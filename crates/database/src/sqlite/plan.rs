@@ -48,40 +48,55 @@ pub(super) fn read(rows: &[Value]) -> Explained {
 /// One line: `SEARCH o USING COVERING INDEX ic (c=? AND at>?)`.
 fn node(detail: &str, explained: &mut Explained) -> PlanNode {
     let mut node = PlanNode::default();
-    let words: Vec<&str> = detail.split_whitespace().collect();
     if let Some(sort) = detail.strip_prefix("USE TEMP B-TREE FOR ") {
         detail.clone_into(&mut node.kind);
         explained.sorts.push(sort.to_owned());
         return node;
     }
-    let [kind @ ("SCAN" | "SEARCH"), rest @ ..] = words.as_slice() else {
+    let Some((kind @ ("SCAN" | "SEARCH"), rest)) = detail.split_once(' ') else {
         detail.clone_into(&mut node.kind);
         return node;
     };
-    (*kind).clone_into(&mut node.kind);
-    // Before 3.36 it said SCAN TABLE t AS a.
-    let rest = rest.strip_prefix(&["TABLE"]).unwrap_or(rest);
-    let by_itself = ["CONSTANT", "SUBQUERY"].contains(rest.first().unwrap_or(&"CONSTANT"));
-    let alias = match rest {
-        [_, "AS", alias, ..] => alias,
-        [name, ..] => name,
-        [] => "",
-    };
+    kind.clone_into(&mut node.kind);
+    let (alias, how) = named(rest);
+    let by_itself = alias.is_empty() || alias == "CONSTANT ROW" || alias.starts_with("SUBQUERY ");
     node.relation = (!by_itself).then(|| alias.to_owned());
-    node.index_condition = detail.split_once(" (").map(|(_, rest)| rest.trim_end_matches(')').to_owned());
-    let automatic = detail.contains("USING AUTOMATIC");
-    if let Some((_, index)) = detail.split_once("INDEX ").filter(|_| !automatic) {
-        node.index = index.split_whitespace().next().map(str::to_owned);
+    node.index_condition = how.split_once(" (").map(|(_, rest)| inner(rest).to_owned());
+    let automatic = how.contains("USING AUTOMATIC");
+    if let Some((_, index)) = how.split_once(" INDEX ").filter(|_| !automatic && !how.contains(VIRTUAL)) {
+        let end = index.find(" (").unwrap_or(index.len());
+        node.index = Some(index[..end].trim_end_matches(OUTER).to_owned());
         explained.indexes.extend(node.index.clone());
-    } else if detail.contains("PRIMARY KEY") {
+    } else if how.contains("PRIMARY KEY") {
         node.index = Some("PRIMARY KEY".to_owned());
     }
     if automatic {
         explained.automatic.push(alias.to_owned());
-    } else if node.kind == "SCAN" && node.index.is_none() && !by_itself && !detail.contains("VIRTUAL TABLE") {
+    } else if node.kind == "SCAN" && node.index.is_none() && !by_itself && !how.contains(VIRTUAL) {
         explained.scanned.push(alias.to_owned());
     }
     node
+}
+
+const VIRTUAL: &str = " VIRTUAL TABLE";
+/// Of a table that is joined from outside.
+const OUTER: &str = " LEFT-JOIN";
+
+/// The name that a line is about, and how it is read. Names are not quoted there and may hold blanks.
+fn named(rest: &str) -> (&str, &str) {
+    let ends = [" USING ", VIRTUAL, OUTER].into_iter().filter_map(|end| rest.find(end));
+    let (name, how) = rest.split_at(ends.min().unwrap_or(rest.len()));
+    // Before 3.36 it said SCAN TABLE t AS a.
+    let name = match name.strip_prefix("TABLE ") {
+        Some(old) => old.split_once(" AS ").map_or(old, |(_, alias)| alias),
+        None => name,
+    };
+    (name, how)
+}
+
+/// Up to the bracket that closes.
+fn inner(rest: &str) -> &str {
+    rest.rfind(')').map_or(rest, |end| &rest[..end])
 }
 
 #[cfg(test)]
@@ -113,6 +128,24 @@ mod tests {
             ("SCAN", Some("o"), Some("ic"))
         );
         assert_eq!(explained.root.children[2].index_condition.as_deref(), Some("c=?"));
+    }
+
+    #[test]
+    fn names_may_hold_blanks() {
+        let rows = [
+            json!({"id": 1, "parent": 0, "detail": "SCAN order items"}),
+            json!({"id": 2, "parent": 0, "detail": "SCAN old (2020) LEFT-JOIN"}),
+            json!({"id": 3, "parent": 0, "detail": "SEARCH order items USING INDEX by order (order id=?) LEFT-JOIN"}),
+            json!({"id": 4, "parent": 0, "detail": "SCAN full text VIRTUAL TABLE INDEX 0:M3"}),
+            json!({"id": 5, "parent": 0, "detail": "SEARCH o i USING AUTOMATIC COVERING INDEX (c=?)"}),
+        ];
+        let explained = read(&rows);
+        assert_eq!(explained.scanned, ["order items", "old (2020)"]);
+        assert_eq!(explained.automatic, ["o i"]);
+        assert_eq!(explained.indexes.iter().collect::<Vec<_>>(), ["by order"]);
+        let search = &explained.root.children[2];
+        assert_eq!(search.relation.as_deref(), Some("order items"));
+        assert_eq!(search.index_condition.as_deref(), Some("order id=?"));
     }
 
     #[test]

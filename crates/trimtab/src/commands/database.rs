@@ -231,7 +231,8 @@ fn as_text(setting: &Setting, seen: &Seen, advice: &[Advice<'_>]) -> Result<Stri
     let width = output.width.saturating_sub(46).max(MIN_TEXT_CHARS);
     ranking(&mut text, &output.bold("Statements by total time"), &seen.statements, total_ms, width)?;
     let mut by_mean: Vec<Statement> = seen.statements.clone();
-    by_mean.sort_by(|a, b| b.mean_ms().total_cmp(&a.mean_ms()).then_with(|| a.text.cmp(&b.text)));
+    let mean = |s: &Statement| s.at_least_ms.unwrap_or_else(|| s.mean_ms());
+    by_mean.sort_by(|a, b| mean(b).total_cmp(&mean(a)).then_with(|| a.text.cmp(&b.text)));
     ranking(&mut text, &output.bold("Statements by mean time"), &by_mean, total_ms, width)?;
     if !advice.is_empty() {
         writeln!(text, "\n{}", output.bold("Indexes that would help"))?;
@@ -283,17 +284,29 @@ fn ranking(
     }
     writeln!(text, "\n{title}\n  {:>6} {:>10} {:>10} {:>10}", "share", "calls", "mean ms", "rows/call")?;
     for statement in statements.iter().take(SHOWN) {
+        let (share, mean, rows) = figures(statement, total_ms);
         writeln!(
             text,
-            "  {:>5.1}% {:>10} {:>10.3} {:>10.1}  {}",
-            100.0 * statement.total_ms / total_ms.max(f64::MIN_POSITIVE),
+            "  {share:>6} {:>10} {mean:>10} {rows:>10}  {}",
             statement.calls,
-            statement.mean_ms(),
-            statement.rows as f64 / statement.calls.max(1) as f64,
             cut(&statement.text, width)
         )?;
     }
     Ok(())
+}
+
+/// Share, mean and rows of a call; what is not known is a dash.
+fn figures(statement: &Statement, total_ms: f64) -> (String, String, String) {
+    let unknown = || "–".to_owned();
+    match statement.at_least_ms {
+        None => (
+            format!("{:.1}%", 100.0 * statement.total_ms / total_ms.max(f64::MIN_POSITIVE)),
+            format!("{:.3}", statement.mean_ms()),
+            format!("{:.1}", statement.rows as f64 / statement.calls.max(1) as f64),
+        ),
+        Some(ms) if ms > 0.0 => (unknown(), format!("> {:.0} s", ms / 1e3), unknown()),
+        Some(_) => (unknown(), unknown(), unknown()),
+    }
 }
 
 fn index(text: &mut String, number: usize, advice: &Advice<'_>, seen: &Seen, width: usize) -> Result<()> {

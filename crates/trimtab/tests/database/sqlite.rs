@@ -264,3 +264,29 @@ fn statements_cannot_reach_beyond_the_copy() {
     assert_eq!(names(folder.path()), ["hostile.sql", "shop.db"], "{}", ran.out);
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
+
+#[test]
+fn names_with_blanks_comments_and_unknown_times() {
+    let folder = tempfile::tempdir().unwrap();
+    execute(
+        &folder.path().join("shop.db"),
+        "CREATE TABLE \"order items\" (id INTEGER PRIMARY KEY, \"order id\" INT NOT NULL, note TEXT NOT NULL);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
+           INSERT INTO \"order items\" SELECT i, i / 3, hex(randomblob(20)) FROM n;",
+    );
+    std::fs::write(
+        folder.path().join("queries.sql"),
+        "/* action='list' */ SELECT note FROM \"order items\" WHERE \"order id\" = 77;\nSELECT ? + id FROM \"order items\";",
+    )
+    .unwrap();
+    let arguments = ["database", "sqlite:shop.db", "--statements", "queries.sql"];
+    let seen = json(&run(folder.path(), &[&arguments[..], &["--format", "json"]].concat()));
+    assert_eq!(seen["indexes"][0]["table"], "order items", "{seen:#}");
+    let scans = seen["observations"].as_array().unwrap().iter().filter(|o| o["kind"] == "full_scan").count();
+    assert_eq!(scans, 2, "{seen:#}");
+    let times: Vec<Option<f64>> =
+        seen["statements"].as_array().unwrap().iter().map(|s| s["at_least_ms"].as_f64()).collect();
+    assert_eq!(times, [None, Some(0.0)], "{seen:#}");
+    let text = run(folder.path(), &arguments).out;
+    assert!(text.lines().any(|l| l.matches('–').count() == 3 && l.contains("+ id")), "{text}");
+}
