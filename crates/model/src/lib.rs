@@ -47,5 +47,5 @@ pub use spans::{
     Attribute, PackedValue, ResourceId, SpanFields, SpanKind, SpanRef, SpanStatus, SpanTable, Value,
 };
 pub use statement::{Plan, PlanNode, Statement, TableFigures, WhatIf, WhatIfMethod};
-pub use strings::{Strings, Sym};
+pub use strings::{Strings, Sym, same_bytes};
 pub use trial::{Design, Judgement, MetricVerdict, Pair, Step, Trial, Verdict};

@@ -304,22 +304,22 @@ impl SpanTable {
 
     /// Appends every span of `other`, its strings interned here.
     pub fn append(&mut self, other: &Self) {
-        let resources: Vec<ResourceId> = other
-            .resource_attributes
-            .iter()
-            .map(|attributes| {
-                let moved: Vec<Attribute> = attributes.iter().map(|a| self.adopt(other, *a)).collect();
-                self.add_resource(&moved)
-            })
-            .collect();
+        let mut known = vec![None; other.strings.len()];
+        let mut moved = Vec::new();
+        let mut resources = Vec::with_capacity(other.resource_attributes.len());
+        for attributes in &other.resource_attributes {
+            moved.clear();
+            moved.extend(attributes.iter().map(|a| self.adopt(other, &mut known, *a)));
+            resources.push(self.add_resource(&moved));
+        }
         let base = u32::try_from(self.len()).unwrap_or(u32::MAX);
         for row in 0..other.len() {
-            let attributes: Vec<Attribute> =
-                other.packed_attributes(row).iter().map(|a| self.adopt(other, *a)).collect();
-            let name = self.strings.intern(other.strings.get(other.names[row]));
-            let scope = self.strings.intern(other.strings.get(other.scopes[row]));
+            moved.clear();
+            moved.extend(other.packed_attributes(row).iter().map(|a| self.adopt(other, &mut known, *a)));
+            let name = self.adopt_text(other, &mut known, other.names[row]);
+            let scope = self.adopt_text(other, &mut known, other.scopes[row]);
             let resource = resources.get(other.resources[row].0 as usize).copied().unwrap_or_default();
-            self.push(SpanFields { name, scope, resource, ..other.fields(row) }, &attributes);
+            self.push(SpanFields { name, scope, resource, ..other.fields(row) }, &moved);
         }
         self.links
             .extend(other.links.iter().map(|&(row, trace, span)| (base.saturating_add(row), trace, span)));
@@ -348,9 +348,25 @@ impl SpanTable {
         kept
     }
 
-    fn adopt(&mut self, other: &Self, attribute: Attribute) -> Attribute {
-        let key = self.strings.intern(other.strings.get(attribute.key));
-        Attribute { key, value: self.pack(other.unpack(attribute.value)) }
+    fn adopt(&mut self, other: &Self, known: &mut [Option<Sym>], attribute: Attribute) -> Attribute {
+        let key = self.adopt_text(other, known, attribute.key);
+        let value = match attribute.value.as_sym() {
+            Some(text) => PackedValue::text(self.adopt_text(other, known, text)),
+            None => self.pack(other.unpack(attribute.value)),
+        };
+        Attribute { key, value }
+    }
+
+    /// Our symbol of a text of `other`, searched for once; `known` holds those found, by their symbols in `other`.
+    fn adopt_text(&mut self, other: &Self, known: &mut [Option<Sym>], text: Sym) -> Sym {
+        if let Some(&Some(found)) = known.get(text.index()) {
+            return found;
+        }
+        let found = self.strings.intern(other.strings.get(text));
+        if let Some(slot) = known.get_mut(text.index()) {
+            *slot = Some(found);
+        }
+        found
     }
 
     /// The fixed fields of a row. Panics if the row is out of range.

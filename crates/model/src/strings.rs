@@ -3,6 +3,7 @@
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 /// The name of a string in one [`Strings`]. `Sym::EMPTY` is the empty string in every table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -65,7 +66,10 @@ impl Strings {
     /// The symbol of `text`, the same for the same text.
     pub fn intern(&mut self, text: &str) -> Sym {
         let hash = self.hasher.hash_one(text);
-        if let Some(&found) = self.index.find(hash, |&at| slice(&self.text, &self.ends, at) == text) {
+        if let Some(&found) = self
+            .index
+            .find(hash, |&at| same_bytes(bytes(self.text.as_bytes(), &self.ends, at), text.as_bytes()))
+        {
             return Sym(found);
         }
         let Some(sym) = self.try_append(text) else { return Sym::OVERFLOW };
@@ -91,6 +95,15 @@ impl Strings {
     #[must_use]
     pub fn get(&self, sym: Sym) -> &str {
         if sym.index() < self.ends.len() { slice(&self.text, &self.ends, sym.0) } else { "" }
+    }
+
+    /// Is `text` the text of a symbol? Quicker than to [`get`](Self::get) it.
+    #[must_use]
+    pub fn is(&self, sym: Sym, text: &[u8]) -> bool {
+        if sym.index() >= self.ends.len() {
+            return text.is_empty();
+        }
+        same_bytes(bytes(self.text.as_bytes(), &self.ends, sym.0), text)
     }
 
     /// Every text by symbol, the empty string and the overflow marker first.
@@ -150,9 +163,36 @@ impl Strings {
 }
 
 fn slice<'a>(text: &'a str, ends: &[u32], at: u32) -> &'a str {
+    &text[range(ends, at)]
+}
+
+/// As [`slice`], without a look whether the borders are those of characters.
+fn bytes<'a>(text: &'a [u8], ends: &[u32], at: u32) -> &'a [u8] {
+    &text[range(ends, at)]
+}
+
+fn range(ends: &[u32], at: u32) -> Range<usize> {
     let at = at as usize;
     let from = if at == 0 { 0 } else { ends[at - 1] as usize };
-    &text[from..ends[at] as usize]
+    from..ends[at] as usize
+}
+
+/// Equality for texts of some ten bytes, which a call of `memcmp` costs more than the comparison.
+#[inline]
+#[must_use]
+pub fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        // The last eight bytes overlap what the whole chunks have compared.
+        (Some(a_end), Some(b_end)) if a.len() <= 64 => {
+            let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+            a_end == b_end && a.iter().zip(b).all(|(a, b)| a == b)
+        }
+        (Some(_), _) => a == b,
+        _ => a.iter().zip(b).all(|(a, b)| a == b),
+    }
 }
 
 impl std::fmt::Debug for Strings {
@@ -182,6 +222,23 @@ mod tests {
         assert_eq!((strings.get(long), strings.refused()), ("…", 1));
         let short = strings.intern("short");
         assert_eq!(strings.get(short), "short");
+        assert!(strings.is(short, b"short") && !strings.is(short, b"shirt"));
+        assert!(strings.is(Sym(99), b"") && !strings.is(Sym(99), b"short"));
+    }
+
+    #[test]
+    fn bytes_are_the_same_only_if_all_are() {
+        let text: Vec<u8> = (0..200).collect();
+        for length in 0..text.len() {
+            let a = &text[..length];
+            assert!(same_bytes(a, &text.clone()[..length]), "{length}");
+            assert!(!same_bytes(a, &text[..length + 1]), "{length}");
+            for at in 0..length {
+                let mut b = a.to_vec();
+                b[at] ^= 1;
+                assert!(!same_bytes(a, &b), "{at} of {length}");
+            }
+        }
     }
 
     #[test]

@@ -118,20 +118,28 @@ fn fixed_columns(
         named("parent_id", table::fixed(parents)?),
         named("start_ns", UInt64Array::from_iter_values(spans.starts_ns[rows.clone()].iter().copied())),
         named("duration_ns", Int64Array::from_iter_values(spans.durations_ns[rows.clone()].iter().copied())),
-        named("name", by_symbol(texts, spans.names[rows.clone()].iter().map(|&sym| Some(sym)))?),
+        named("name", by_symbol(texts, spans.names[rows.clone()].iter().map(|&sym| number(sym)).collect())?),
         named("kind", words(kinds, &KINDS)?),
         named("status", words(statuses, &STATUSES)?),
-        named("scope", by_symbol(texts, spans.scopes[rows].iter().map(|&sym| Some(sym)))?),
+        named("scope", by_symbol(texts, spans.scopes[rows].iter().map(|&sym| number(sym)).collect())?),
         named("resource", UInt32Array::from_iter_values(resource_numbers.iter().copied())),
     ])
 }
 
-fn by_symbol(
-    texts: &Arc<LargeStringArray>,
-    symbols: impl Iterator<Item = Option<Sym>>,
-) -> Result<DictionaryArray<Int32Type>> {
-    let keys: Int32Array = symbols.map(|sym| sym.and_then(|s| i32::try_from(s.index()).ok())).collect();
+fn by_symbol(texts: &Arc<LargeStringArray>, symbols: Vec<i32>) -> Result<DictionaryArray<Int32Type>> {
+    let keys: Int32Array = if symbols.contains(&NO_TEXT) {
+        symbols.iter().map(|&sym| (sym != NO_TEXT).then_some(sym)).collect()
+    } else {
+        symbols.into()
+    };
     Ok(DictionaryArray::try_new(keys, Arc::<LargeStringArray>::clone(texts))?)
+}
+
+/// In a column of symbols: there is none.
+const NO_TEXT: i32 = -1;
+
+fn number(sym: Sym) -> i32 {
+    i32::try_from(sym.index()).unwrap_or(NO_TEXT)
 }
 
 fn words(numbers: impl Iterator<Item = i8>, words: &[&str]) -> Result<DictionaryArray<Int8Type>> {
@@ -317,7 +325,8 @@ fn type_of(spans: &SpanTable, value: PackedValue) -> Fixed {
 }
 
 enum Cells {
-    Text(Vec<Option<Sym>>),
+    /// Numbers of symbols, or [`NO_TEXT`].
+    Text(Vec<i32>),
     Int(Vec<Option<i64>>),
     Float(Vec<Option<f64>>),
     Bool(Vec<Option<bool>>),
@@ -326,7 +335,7 @@ enum Cells {
 impl Cells {
     fn new(fixed: Fixed, rows: usize) -> Self {
         match fixed {
-            Fixed::Text => Self::Text(vec![None; rows]),
+            Fixed::Text => Self::Text(vec![NO_TEXT; rows]),
             Fixed::Int => Self::Int(vec![None; rows]),
             Fixed::Float => Self::Float(vec![None; rows]),
             Fixed::Bool => Self::Bool(vec![None; rows]),
@@ -343,7 +352,13 @@ impl Cells {
             free
         }
         match (self, attribute.value.as_sym()) {
-            (Self::Text(cells), Some(sym)) => fill(&mut cells[row], sym),
+            (Self::Text(cells), Some(sym)) => {
+                let free = cells[row] == NO_TEXT;
+                if free {
+                    cells[row] = number(sym);
+                }
+                free
+            }
             (_, Some(_)) => false,
             (cells, None) => match (cells, spans.unpack(attribute.value)) {
                 (Self::Int(cells), Value::Int(int)) => fill(&mut cells[row], int),
@@ -356,7 +371,7 @@ impl Cells {
 
     fn finish(self, texts: &Arc<LargeStringArray>) -> Result<ArrayRef> {
         Ok(match self {
-            Self::Text(cells) => Arc::new(by_symbol(texts, cells.into_iter())?),
+            Self::Text(cells) => Arc::new(by_symbol(texts, cells)?),
             Self::Int(cells) => Arc::new(Int64Array::from(cells)),
             Self::Float(cells) => Arc::new(Float64Array::from(cells)),
             Self::Bool(cells) => Arc::new(BooleanArray::from(cells)),

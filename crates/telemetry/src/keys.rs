@@ -3,7 +3,7 @@
 
 use crate::bounds::{MAX_KEY_BYTES, MAX_KEYS};
 use hashbrown::HashMap;
-use model::{PackedValue, Strings, Sym};
+use model::{PackedValue, Strings, Sym, same_bytes};
 
 /// Values looked at before a key is judged.
 const LOOKED_AT: u32 = 512;
@@ -58,7 +58,7 @@ impl Keys {
         text: &[u8],
     ) -> Result<KeyId, NoKey> {
         let guess = self.entries[previous.0 as usize].next;
-        if guess != KeyId(0) && *self.entries[guess.0 as usize].text == *text {
+        if guess != KeyId(0) && same_bytes(&self.entries[guess.0 as usize].text, text) {
             return Ok(guess);
         }
         let found = match self.index.get(text) {
@@ -102,7 +102,7 @@ impl Keys {
         if entry.unshared {
             return Some(PackedValue::text(strings.push_unshared(std::str::from_utf8(text).ok()?)));
         }
-        if strings.get(entry.last).as_bytes() == text {
+        if strings.is(entry.last, text) {
             return Some(PackedValue::text(entry.last));
         }
         let before = strings.len();

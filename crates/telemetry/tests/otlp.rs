@@ -77,6 +77,36 @@ fn every_part_of_a_span_is_kept() {
     assert_eq!(batch.report.unusable[&Unusable::StringTable], 2);
 }
 
+/// However an attribute is written, it is the same; only the commonest form is read without a walk over its fields.
+#[test]
+fn attributes_are_the_same_in_every_form_of_the_wire() {
+    let long = "x".repeat(200);
+    for value in ["", "v", &long[..125], &long[..126], &long[..127], &long[..128], &long] {
+        let (key, text) = (bytes(1, "key"), text(value));
+        let wide =
+            [vec![0x12, 0x80 | text.len() as u8 & 0x7f, 0x80 | (text.len() >> 7) as u8, 0], text.clone()];
+        let forms = [
+            [key.clone(), bytes(2, &text)].concat(),
+            [bytes(2, &text), key.clone()].concat(),
+            [bytes(1, "earlier"), key.clone(), bytes(2, &text)].concat(),
+            [key.clone(), bytes(2, bytes(1, "earlier")), bytes(2, &text)].concat(),
+            [key.clone(), bytes(2, &text), number(99, 1)].concat(),
+            [key.clone(), bytes(2, [text.clone(), number(99, 1)].concat())].concat(),
+            [key.clone(), wide.concat()].concat(),
+        ];
+        for (at, form) in forms.into_iter().enumerate() {
+            let batch = walked(&traces(&[Span { more: bytes(9, form), ..Span::default() }]));
+            let row = batch.spans.row(0);
+            let found: Vec<_> = row.attributes().collect();
+            assert_eq!(found, [("key", Value::Text(value))], "form {at} of {} bytes", value.len());
+        }
+    }
+    for cut in [bytes(1, "key"), vec![0x0a, 3, b'k', b'e', b'y', 0x12, 0]] {
+        let batch = walked(&traces(&[Span { more: bytes(9, cut), ..Span::default() }]));
+        assert_eq!(batch.spans.row(0).attributes().count(), 0);
+    }
+}
+
 #[test]
 fn a_body_cut_anywhere_is_refused_and_changes_nothing() {
     let body = [full(), full()].concat();

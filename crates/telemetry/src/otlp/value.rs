@@ -12,6 +12,9 @@ use serde_json::Value as Json;
 /// Reads a KeyValue into the span or resource that is being collected.
 #[inline]
 pub(crate) fn attribute(intake: &mut Intake, key_value: &[u8]) -> Result<(), Malformed> {
+    if let Some((key, value)) = plain_pair(key_value) {
+        return keyed(intake, key, value);
+    }
     let mut wire = Wire::new(key_value);
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
     let mut by_table = false;
@@ -27,15 +30,48 @@ pub(crate) fn attribute(intake: &mut Intake, key_value: &[u8]) -> Result<(), Mal
         intake.report.count(Unusable::StringTable, 1);
         return Ok(());
     }
+    keyed(intake, key, value)
+}
+
+#[inline]
+fn keyed(intake: &mut Intake, key: &[u8], value: &[u8]) -> Result<(), Malformed> {
     match intake.key(key) {
         Some(key) => any_value(intake, key, value),
         None => Ok(()),
     }
 }
 
+/// The tag of field 1 as bytes: an AnyValue's text, a KeyValue's key.
+const FIRST_BYTES: u8 = 1 << 3 | 2;
+/// The tag of field 2 as bytes: a KeyValue's value.
+const SECOND_BYTES: u8 = 2 << 3 | 2;
+/// Lengths below it take one byte.
+const ONE_BYTE: u8 = 0x80;
+
+/// Key and value of a KeyValue as nearly all are written: both fields in order, each shorter than 128 bytes, nothing
+/// else. Anything else is `None` and read field by field.
+#[inline]
+fn plain_pair(key_value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [FIRST_BYTES, length @ 0..ONE_BYTE, rest @ ..] = key_value else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*length))?;
+    let [SECOND_BYTES, length @ 0..ONE_BYTE, value @ ..] = rest else { return None };
+    (value.len() == usize::from(*length)).then_some((key, value))
+}
+
+/// The text of an AnyValue that holds one shorter than 128 bytes and nothing else.
+#[inline]
+fn plain_text(value: &[u8]) -> Option<&[u8]> {
+    let [FIRST_BYTES, length @ 0..ONE_BYTE, text @ ..] = value else { return None };
+    (text.len() == usize::from(*length)).then_some(text)
+}
+
 /// Reads an AnyValue; an empty one is no attribute.
 #[inline]
 pub(crate) fn any_value(intake: &mut Intake, key: KeyId, value: &[u8]) -> Result<(), Malformed> {
+    if let Some(text) = plain_text(value) {
+        intake.text(key, text);
+        return Ok(());
+    }
     let mut wire = Wire::new(value);
     while let Some((number, field)) = wire.next()? {
         match number {
