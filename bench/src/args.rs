@@ -66,6 +66,9 @@ pub(crate) struct PredictionsArgs {
     /// Never fetch anything: use the Postgres of this machine or fail
     #[arg(long)]
     pub offline: bool,
+    /// Keep the recordings that predictions were made from here
+    #[arg(long, value_name = "FOLDER")]
+    pub recordings: Option<PathBuf>,
     /// Write the table as Markdown, `docs/predictions.md`
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -332,6 +332,7 @@ mod tests {
             at_least: 1.0,
             trial: 1.0,
             seed: 1,
+            recordings: None,
             offline: true,
             output: None,
         }

@@ -213,7 +213,7 @@ impl Shop {
             session.watch("service", pid);
         }
         session.watch("database", stage.postgres.pid());
-        let journal = Journal::at(folder.path().to_path_buf());
+        let journal = Journal::at(args.recordings.clone().unwrap_or_else(|| folder.path().to_path_buf()));
         Ok(Self {
             session,
             hands,

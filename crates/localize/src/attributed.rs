@@ -143,15 +143,14 @@ pub(crate) fn may_claim(facts: &Facts<'_>, rule: &str, endpoint: EndpointId) -> 
     if !facts.is_attributed(endpoint) {
         return true;
     }
-    RULES.contains(&rule) && (rule != "cpu_self_time" || cpu_ms(facts, endpoint).is_some())
+    RULES.contains(&rule) && (rule != "cpu_self_time" || rate(facts, endpoint, resources::CPU).is_some())
 }
 
-/// CPU time that a request of an attributed endpoint takes in the service.
+/// What a request of an endpoint takes of a resource, where the load's mix told it.
 #[must_use]
-pub(crate) fn cpu_ms(facts: &Facts<'_>, endpoint: EndpointId) -> Option<f64> {
+pub(crate) fn rate(facts: &Facts<'_>, endpoint: EndpointId, resource: &str) -> Option<Rate> {
     let operation = facts.load.endpoints.get(endpoint as usize)?.operation?;
-    let cost = facts.recording.costs.as_ref()?.resource(resources::CPU)?;
-    cost.of(operation as usize).map(|rate| rate.value)
+    facts.recording.costs.as_ref()?.resource(resource)?.of(operation as usize)
 }
 
 /// One statement, or a command of a cache, as a request calls it.

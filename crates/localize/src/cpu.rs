@@ -1,17 +1,28 @@
 //! Whether time in a service's own code is time on a CPU. A span's own time is wall time: it holds computing, waiting
 //! for a turn on a full CPU, and waits that no span shows. What the process used tells them apart.
 
+use crate::attributed;
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::shape::{Shape, ShapeId};
+use crate::shape::{EndpointId, Shape, ShapeId};
 use hashbrown::HashMap;
-use model::Sym;
+use model::{Sym, resources};
 
 /// What is known of a shape's own time. Shares are 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Proof {
     /// The spans tell it themselves: share of their time on a CPU.
     Busy(f64),
+    /// What the load's mix told of the endpoint, milliseconds of a request.
+    Told {
+        /// On a CPU, and waiting for a turn on one that the service itself fills.
+        cpu_ms: f64,
+        /// Own time of the endpoint in the service.
+        own_ms: f64,
+        /// As of [`Proof::Watched`]; `most` by the upper end of the interval.
+        share: f64,
+        most: f64,
+    },
     /// The process or container was watched.
     Watched {
         /// Cores that it kept busy, and that this own time alone would keep busy if it were all computing.
@@ -32,7 +43,7 @@ impl Proof {
     #[must_use]
     pub fn share(self) -> f64 {
         match self {
-            Self::Busy(share) | Self::Watched { share, .. } => share,
+            Self::Busy(share) | Self::Told { share, .. } | Self::Watched { share, .. } => share,
             Self::None => 1.0,
         }
     }
@@ -42,7 +53,7 @@ impl Proof {
     pub fn refutes(self, busy_share: f64) -> bool {
         match self {
             Self::Busy(share) => share < busy_share,
-            Self::Watched { most, .. } => most < busy_share,
+            Self::Told { most, .. } | Self::Watched { most, .. } => most < busy_share,
             Self::None => false,
         }
     }
@@ -51,6 +62,10 @@ impl Proof {
 /// Own time of services, as the cores that it would keep busy.
 pub struct OwnTime {
     by_service: HashMap<Sym, f64>,
+    /// Milliseconds a request, by endpoint: within the service that takes it.
+    of_entries: HashMap<EndpointId, f64>,
+    /// The service that takes an endpoint's requests.
+    entries: HashMap<EndpointId, Sym>,
     all: f64,
 }
 
@@ -58,11 +73,20 @@ impl OwnTime {
     /// Adds up all services' own time.
     #[must_use]
     pub fn of(facts: &Facts<'_>) -> Self {
-        let mut own = Self { by_service: HashMap::new(), all: 0.0 };
+        let roots = facts.shapes().filter(|(_, s)| s.parent.is_none());
+        let mut own = Self {
+            by_service: HashMap::new(),
+            of_entries: HashMap::new(),
+            entries: roots.map(|(_, s)| (s.endpoint, s.service)).collect(),
+            all: 0.0,
+        };
         for (_, shape) in facts.shapes().filter(|(_, s)| matches!(s.class, Class::Server | Class::Internal)) {
             let demand = demand(facts, shape);
             *own.by_service.entry(shape.service).or_default() += demand;
-            own.all += demand;
+            if own.is_entry(shape) {
+                *own.of_entries.entry(shape.endpoint).or_default() += own_ms(facts, shape);
+                own.all += demand;
+            }
         }
         own
     }
@@ -74,14 +98,15 @@ impl OwnTime {
         if let Some(share) = busy_share(facts, shape) {
             return Proof::Busy(share);
         }
-        if facts.is_attributed(shape.endpoint)
-            && let Some(cpu_ms) = crate::attributed::cpu_ms(facts, shape.endpoint)
-        {
-            return Proof::Busy((cpu_ms / own_ms(facts, shape).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0));
-        }
         let container = facts.saturation.services.get(facts.name(shape.service)).and_then(|u| u.cores);
         let role = facts.saturation.roles.get("service");
-        let process = role.and_then(|u| u.cores);
+        // The process that is watched is the one that takes the requests; of services behind it nothing is known.
+        let process = role.and_then(|u| u.cores).filter(|_| self.is_entry(shape));
+        if container.is_none()
+            && let Some(told) = self.told(facts, shape)
+        {
+            return told;
+        }
         let (cores, all) = match (container, process) {
             (Some(cores), _) => (cores, self.by_service.get(&shape.service).copied().unwrap_or(0.0)),
             (None, Some(cores)) => (cores, self.all),
@@ -89,11 +114,40 @@ impl OwnTime {
         };
         let demand = demand(facts, shape);
         // Who waits for a turn on a CPU that its own service fills has something to compute, and less of it with less.
-        let own_queue = container.is_none() && facts.saturation.cores_of_others(facts.thresholds).is_none();
+        let own_queue = container.is_none() && is_alone(facts);
         let queued = role.and_then(|u| u.run_queue).filter(|wait| own_queue && *wait > 0.0).unwrap_or(0.0);
         let of = |demand: f64| if demand > 0.0 { ((cores + queued) / demand).min(1.0) } else { 1.0 };
         Proof::Watched { cores, queued, demand, share: of(all.max(demand)), most: of(demand) }
     }
+
+    /// In the service that takes the endpoint's requests?
+    fn is_entry(&self, shape: &Shape) -> bool {
+        self.entries.get(&shape.endpoint) == Some(&shape.service)
+    }
+
+    /// By the CPU time of one request that the load's mix told of the endpoint.
+    fn told(&self, facts: &Facts<'_>, shape: &Shape) -> Option<Proof> {
+        if !self.is_entry(shape) {
+            return None;
+        }
+        let cpu = attributed::rate(facts, shape.endpoint, resources::CPU)?;
+        let queue = attributed::rate(facts, shape.endpoint, resources::CPU_QUEUE).filter(|_| is_alone(facts));
+        let queue = queue.unwrap_or_default();
+        let own = own_ms(facts, shape);
+        let of_endpoint = self.of_entries.get(&shape.endpoint).copied().unwrap_or(0.0).max(own);
+        let part = |ms: f64, of: f64| if of > 0.0 { (ms / of).clamp(0.0, 1.0) } else { 1.0 };
+        Some(Proof::Told {
+            cpu_ms: cpu.value + queue.value,
+            own_ms: of_endpoint,
+            share: part(cpu.value + queue.value, of_endpoint),
+            most: part(cpu.high + queue.high, own),
+        })
+    }
+}
+
+/// Nothing that is not watched fills the CPU.
+fn is_alone(facts: &Facts<'_>) -> bool {
+    facts.saturation.cores_of_others(facts.thresholds).is_none()
 }
 
 /// Own time a request, milliseconds.

@@ -219,6 +219,11 @@ pub struct Thresholds {
     pub scan_share_of_caller: f64,
     /// ... and of the endpoint's time on a CPU.
     pub scan_share: f64,
+    /// Profile: share of a function's time in all endpoints up to which the division by the load's mix may only have
+    /// spilled it ...
+    pub spilled_share: f64,
+    /// ... where another endpoint has so much of it.
+    pub spilled_from_share: f64,
     /// Profile: waits for an interpreter's global lock, milliseconds in each second of the process (Coroot: 50).
     pub gil_wait_ms_per_s: f64,
     /// Profile: a wait for a lock, as share of the response time, from which it is told ...
@@ -357,6 +362,8 @@ impl Default for Thresholds {
             hot_function_share: 0.20,
             scan_share_of_caller: 0.5,
             scan_share: 0.15,
+            spilled_share: 0.10,
+            spilled_from_share: 0.5,
             gil_wait_ms_per_s: 50.0,
             wait_share: 0.05,
             mutex_wait_ms: 2.0,

@@ -81,7 +81,7 @@ fn tell(code: &Code<'_>, (at, endpoint): (usize, &Endpoint), frame: u32, owned: 
     let agrees = busy_spans(code, endpoint, &mut lines);
     let inner = owned.inner.iter().max_by(|a, b| a.1.total_cmp(b.1)).filter(|(_, ms)| **ms >= 0.3 * owned.ms);
     if let Some((leaf, ms)) = inner {
-        let leaf = &code.frame(*leaf).function;
+        let leaf = code.shown(*leaf);
         lines.push(format!("{:.0} % of it within {leaf}, which it calls", 100.0 * ms / owned.ms));
     }
     Told {

@@ -58,8 +58,7 @@ fn tell(
     let mean = endpoint.responses.mean_ms();
     let share = scan / endpoint.ms[ON_CPU];
     let name = code.named(owner);
-    let most =
-        inner.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(frame, _)| code.frame(*frame).function.clone());
+    let most = inner.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(frame, _)| code.shown(*frame));
     let amount = mean.map_or_else(
         || format!("{:.0} % of the time on CPU", share * 100.0),
         |_| format!("{scan:.1} ms of CPU a request"),
@@ -108,6 +107,22 @@ mod tests {
                 linear_scan GET /mine | 27.0 ms of CPU a request for comparing element by element in shop::recommend (src/r.rs:9) | p95 59.9 -> 35.6 (32.9..47.7) C
             "#]],
         );
+    }
+
+    #[test]
+    fn what_the_division_spills_onto_another_endpoint_is_not_told_there() {
+        let spilled = "
+        = GET /ping 100 60
+        GET /ping cpu 10 | t:web;n:shop::ping@shop/src/p.rs:2
+        GET /ping cpu 200 | t:web;n:shop::recommend@shop/src/r.rs:9;n:<[T] as SliceContains>::slice_contains;n:__memcmp_avx2_movbe
+        ";
+        let found =
+            crate::localize(&profiled(&format!("{SCAN}{spilled}")), &crate::Options::default()).findings;
+        let of = |endpoint: &str| found.iter().any(|f| f.rule == "linear_scan" && f.endpoint == endpoint);
+        assert!(of("GET /mine") && !of("GET /ping"), "{found:?}");
+        let as_much = format!("{SCAN}{}", spilled.replace("cpu 200", "cpu 2000"));
+        let found = crate::localize(&profiled(&as_much), &crate::Options::default()).findings;
+        assert!(found.iter().any(|f| f.rule == "linear_scan" && f.endpoint == "GET /ping"), "{found:?}");
     }
 
     #[test]

@@ -18,7 +18,9 @@ mod testing;
 pub use merge::merged;
 
 use crate::facts::Facts;
+use model::states::ON_CPU;
 use model::{CodeFrame, CodeRef, Histogram, Prediction, Profile, Remedy, RemedyKind, StateMs};
+use std::borrow::Cow;
 
 /// One rule on a profile.
 pub struct CodeRule {
@@ -107,6 +109,23 @@ impl<'a> Code<'a> {
         (!busy.is_empty()).then(|| busy.iter().sum::<f64>() / busy.len() as f64 / 1e6)
     }
 
+    /// Whether an endpoint has so little of a function, and another so much, that its part may be what the division
+    /// among endpoints got wrong.
+    fn is_spilled(&self, endpoint: usize, function: u32) -> bool {
+        let mut of_endpoints = vec![0.0; self.endpoints.len()];
+        for node in 1..self.profile.nodes.len() {
+            if self.profile.nodes[node].own_ms[ON_CPU] > 0.0 && self.upward(node).any(|f| f == function) {
+                for (sum, endpoint) in of_endpoints.iter_mut().zip(&self.endpoints) {
+                    *sum += self.own(endpoint, node)[ON_CPU] * endpoint.requests.max(1.0);
+                }
+            }
+        }
+        let all: f64 = of_endpoints.iter().sum();
+        let most = of_endpoints.iter().copied().fold(0.0, f64::max);
+        let t = self.facts.thresholds;
+        all > 0.0 && of_endpoints[endpoint] < t.spilled_share * all && most > t.spilled_from_share * all
+    }
+
     fn frame(&self, frame: u32) -> &CodeFrame {
         &self.profile.frames[frame as usize]
     }
@@ -127,10 +146,15 @@ impl<'a> Code<'a> {
         self.upward(node).find(|frame| names::is_own(self.frame(*frame)))
     }
 
+    /// A function's name as people read it.
+    fn shown(&self, frame: u32) -> Cow<'_, str> {
+        names::plain(&self.frame(frame).function)
+    }
+
     fn place(&self, frame: u32) -> CodeRef {
         let frame = self.frame(frame);
         CodeRef {
-            function: frame.function.clone(),
+            function: names::plain(&frame.function).into_owned(),
             file: Some(if frame.file.is_empty() { &frame.module } else { &frame.file })
                 .filter(|file| !file.is_empty())
                 .cloned(),

@@ -2,6 +2,7 @@
 //! loops. Names of runtimes and libraries only; nothing of any service.
 
 use model::{CodeFrame, CodeKind};
+use std::borrow::Cow;
 
 /// Where the code of others lies.
 const FOREIGN_PATHS: &[&str] = &[
@@ -131,6 +132,29 @@ pub(super) fn is_own(frame: &CodeFrame) -> bool {
     }
 }
 
+/// A function's name without the generic arguments of it and of its types, which name the types of others and run to
+/// hundreds of characters: `poll<axum::Json<T>>` is `poll`, `<Vec<T> as Debug>::fmt` is `<Vec as Debug>::fmt`.
+pub(super) fn plain(function: &str) -> Cow<'_, str> {
+    if !function.contains('<') {
+        return Cow::Borrowed(function);
+    }
+    let mut out = String::with_capacity(function.len());
+    let mut depth = 0_u32;
+    let mut before = ' ';
+    for c in function.chars() {
+        let of_a_name = before.is_alphanumeric() || matches!(before, '_' | '}' | ':');
+        match c {
+            '<' if depth > 0 || of_a_name => depth += 1,
+            '>' if depth > 0 && before != '-' => depth -= 1,
+            _ if depth == 0 => out.push(c),
+            _ => {}
+        }
+        before = c;
+    }
+    // Brackets that do not match, as of `operator<`: no generics.
+    if depth == 0 { Cow::Owned(out.replace("::::", "::")) } else { Cow::Borrowed(function) }
+}
+
 fn is_foreign_path(path: &str) -> bool {
     FOREIGN_PATHS.iter().any(|part| path.contains(part))
 }
@@ -202,7 +226,7 @@ pub(super) fn is_codec(frame: &CodeFrame) -> bool {
         ["/json/", "/serde_json", "/rmp", "/prost", "/pickle", "/marshmallow/", "/pydantic", "_json."];
     frame.kind != CodeKind::Label
         && frame.kind != CodeKind::Threads
-        && (has_word(&frame.function, CODECS)
+        && (has_word(&plain(&frame.function), CODECS)
             || library.iter().any(|part| frame.file.contains(part) || frame.module.contains(part)))
 }
 
@@ -280,13 +304,14 @@ pub(super) fn is_comparison(frame: &CodeFrame) -> bool {
         "slices.Index",
         "lastIndexOf",
     ];
-    let name = frame.function.rsplit(['.', ' ']).next().unwrap_or("");
+    let function = plain(&frame.function);
+    let name = function.rsplit(['.', ' ']).next().unwrap_or("");
     match frame.kind {
         CodeKind::Label | CodeKind::Threads | CodeKind::Kernel => false,
         _ => {
-            PARTS.iter().any(|part| frame.function.contains(part))
+            PARTS.iter().any(|part| function.contains(part))
                 || WHOLE.contains(&name)
-                || WHOLE.contains(&frame.function.as_str())
+                || WHOLE.contains(&function.as_ref())
         }
     }
 }
@@ -411,11 +436,33 @@ pub(super) fn blocking_wait(frame: &CodeFrame) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_codec, is_comparison, is_own};
+    use super::{is_codec, is_comparison, is_own, plain};
     use model::{CodeFrame, CodeKind};
 
     fn frame(kind: CodeKind, function: &str, module: &str, file: &str) -> CodeFrame {
         CodeFrame { kind, function: function.into(), module: module.into(), file: file.into(), line: 1 }
+    }
+
+    #[test]
+    fn generic_arguments_are_nobodys_name() {
+        for (function, expected) in [
+            ("poll<axum::json::Json<T>, fn(A) -> B>", "poll"),
+            ("<alloc::vec::Vec<T> as core::fmt::Debug>::fmt", "<alloc::vec::Vec as core::fmt::Debug>::fmt"),
+            ("core::slice::sort::<u8>::merge", "core::slice::sort::merge"),
+            ("{async_block#0}<fn(State<App>) -> list::{async_fn_env#0}, Json<T>>", "{async_block#0}"),
+            ("std::vector<int, std::allocator<int> >::push_back", "std::vector::push_back"),
+            ("list.<locals>.<listcomp>", "list.<locals>.<listcomp>"),
+            ("operator<", "operator<"),
+            ("operator<<", "operator<<"),
+            ("Foo::operator->", "Foo::operator->"),
+            ("plain_name", "plain_name"),
+        ] {
+            assert_eq!(plain(function), expected);
+        }
+        let frame = |function: &str| CodeFrame { function: function.into(), ..CodeFrame::default() };
+        assert!(!is_codec(&frame("poll<axum::json::Json<T>>")));
+        assert!(is_codec(&frame("<axum::json::Json<T> as IntoResponse>::into_response")));
+        assert!(!is_comparison(&frame("call_once<core::slice::cmp::slice_contains::{closure_env#0}<T>>")));
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn of_endpoint(code: &Code<'_>, at: usize, endpoint: &Endpoint) -> Option<Told> 
         || format!("{:.0} % of the time on CPU", share * 100.0),
         |_| format!("{total:.1} ms of CPU a request"),
     );
-    let codec_name = &code.frame(codec).function;
+    let codec_name = code.shown(codec);
     let place = caller.unwrap_or(codec);
     Some(Told {
         endpoint: at,

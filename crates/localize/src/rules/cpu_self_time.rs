@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     name: "cpu_self_time",
     needs: &[Signal::Traces],
     why: "No index and no cache below will help where the code itself computes; and on an event loop everybody else waits for it.",
-    how: "One kind of span has 30 % or more of the endpoint's critical path as its own time, with nothing below it, 5 ms or more a request; the span's busy time says that it is CPU, or the service keeps half as many cores busy as this time would need. Own time that is no computing is a wait that no span shows (see `not_observable`).",
+    how: "One kind of span has 30 % or more of the endpoint's critical path as its own time, with nothing below it, 5 ms or more a request; the span's busy time says that it is CPU, or the CPU time that the load's mix tells of the endpoint, or the service that takes the request keeps half as many cores busy as this time would need. Own time that is no computing is a wait that no span shows (see `not_observable`).",
     predicts: "The part of it that is computing, or waiting for its turn on a CPU that the service itself fills, falls to a fifth, as a better algorithm or data structure makes it; from none of the gain to all of it.",
     run,
 };
@@ -72,8 +72,9 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, proof: Proof) -> Can
     }];
     candidate.confidence = match proof {
         Proof::Busy(_) => 0.8,
+        Proof::Told { share, .. } if share >= facts.thresholds.busy_share => 0.8,
         Proof::Watched { share, .. } if share >= facts.thresholds.busy_share => 0.65,
-        Proof::Watched { .. } | Proof::None => 0.4,
+        Proof::Told { .. } | Proof::Watched { .. } | Proof::None => 0.4,
     };
     candidate
 }
@@ -81,6 +82,9 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, proof: Proof) -> Can
 fn line(proof: Proof) -> String {
     match proof {
         Proof::Busy(share) => format!("the spans were on the CPU {:.0} % of their time", share * 100.0),
+        Proof::Told { cpu_ms, own_ms, .. } => format!(
+            "by the load's mix a request takes {cpu_ms:.1} ms of CPU, the service's own code {own_ms:.1} ms"
+        ),
         Proof::Watched { cores, queued, demand, share, .. } if queued > cores * TOLD => format!(
             "the service keeps {cores:.2} cores busy and {queued:.2} threads waiting for one, this alone would need {demand:.2}: about {:.0} % of it is computing or waiting for its turn",
             share * 100.0
@@ -98,7 +102,10 @@ mod tests {
     use crate::testing::{check_rule, drawn};
     use expect_test::expect;
     use model::metrics::names;
-    use model::{MetricKind, MetricSeries, Point};
+    use model::{
+        Attribution, Costs, MetricKind, MetricSeries, Point, Rate, Recording, RequestSample, ResourceCost,
+        resources,
+    };
 
     const DRAWING: &str = r#"
         repeat 20
@@ -138,6 +145,62 @@ mod tests {
     fn an_idle_cpu_refutes_it() {
         let mut recording = drawn(DRAWING);
         recording.metrics.push(service_cpu(0.05));
+        check_rule("cpu_self_time", &recording, &expect![[""]]);
+    }
+
+    /// The requests of a drawing, joined to one operation that takes so many milliseconds of CPU by the load's mix.
+    fn told_by_the_mix(recording: &mut Recording, cpu_ms: f64) {
+        let mut traces = recording.spans.trace_ids.clone();
+        traces.dedup();
+        let rate = Rate { value: cpu_ms, low: cpu_ms * 0.9, high: cpu_ms * 1.1 };
+        let cost = Attribution { per_request: vec![Some(rate)], windows: 20, ..Attribution::default() };
+        let name = "GET /recommendations".to_owned();
+        recording.run.operations = vec![name.clone()];
+        let request = |id: &u128| RequestSample {
+            operation: 0,
+            due_ns: model::fixture::EPOCH_NS,
+            response_ns: 100_000_000,
+            service_ns: 100_000_000,
+            status: 200,
+            error: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            trace_id: *id,
+            slowest: false,
+            phases: model::RequestPhases::default(),
+        };
+        recording.requests = traces.iter().map(request).collect();
+        recording.costs = Some(Costs {
+            operations: vec![name],
+            resources: vec![ResourceCost { name: resources::CPU.into(), unit: "ms".into(), cost }],
+            ..Costs::default()
+        });
+    }
+
+    #[test]
+    fn what_the_mix_tells_of_the_endpoint_outdoes_the_process_as_a_whole() {
+        let mut recording = drawn(DRAWING);
+        // Busy enough, but with something else.
+        recording.metrics.push(service_cpu(0.9));
+        told_by_the_mix(&mut recording, 4.0);
+        check_rule("cpu_self_time", &recording, &expect![[""]]);
+        told_by_the_mix(&mut recording, 80.0);
+        let found = crate::localize(&recording, &crate::Options::default()).findings;
+        let own = found.iter().find(|f| f.rule == "cpu_self_time").expect("a finding");
+        assert!(own.evidence.lines.iter().any(|l| l.contains("80.0 ms of CPU")), "{own:?}");
+    }
+
+    #[test]
+    fn the_process_that_takes_requests_says_nothing_of_a_service_behind_it() {
+        let mut recording = drawn(
+            r#"
+        repeat 20
+        api server "GET /page" 0..100
+          api client "GET stock" 5..95
+            stock server "GET /stock/{id}" 6..94
+        "#,
+        );
+        recording.metrics.push(service_cpu(0.9));
         check_rule("cpu_self_time", &recording, &expect![[""]]);
     }
 

@@ -59,6 +59,9 @@ fn waits(proof: Proof, busy_share: f64) -> Option<String> {
         Proof::Watched { cores, demand, .. } => format!(
             "most of it is waiting, not computing: the service keeps {cores:.2} cores busy where this time would need {demand:.2}"
         ),
+        Proof::Told { cpu_ms, .. } => format!(
+            "most of it is waiting, not computing: by the load's mix a request takes {cpu_ms:.1} ms of CPU"
+        ),
         _ => "most of it is waiting, not computing: the spans were hardly on a CPU".to_owned(),
     })
 }
