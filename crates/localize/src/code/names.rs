@@ -151,8 +151,11 @@ pub(super) fn plain(function: &str) -> Cow<'_, str> {
         }
         before = c;
     }
-    // Brackets that do not match, as of `operator<`: no generics.
-    if depth == 0 { Cow::Owned(out.replace("::::", "::")) } else { Cow::Borrowed(function) }
+    // A long name may have been cut within its arguments; an operator's bracket begins none.
+    if depth > 0 && function.contains("operator") {
+        return Cow::Borrowed(function);
+    }
+    Cow::Owned(out.replace("::::", "::"))
 }
 
 fn is_foreign_path(path: &str) -> bool {
@@ -452,6 +455,7 @@ mod tests {
             ("{async_block#0}<fn(State<App>) -> list::{async_fn_env#0}, Json<T>>", "{async_block#0}"),
             ("std::vector<int, std::allocator<int> >::push_back", "std::vector::push_back"),
             ("list.<locals>.<listcomp>", "list.<locals>.<listcomp>"),
+            ("poll<axum::json::Json<T>, tower::util::Ei", "poll"),
             ("operator<", "operator<"),
             ("operator<<", "operator<<"),
             ("Foo::operator->", "Foo::operator->"),
