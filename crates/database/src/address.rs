@@ -25,7 +25,7 @@ const PASSED_OVER: [&str; 13] = [
 ];
 
 /// Where to connect, and how.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Address {
     pub(crate) config: Config,
     pub(crate) verify: Verify,

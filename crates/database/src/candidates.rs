@@ -3,7 +3,9 @@
 
 use crate::catalog::{Table, TableName};
 use crate::explain::Node;
-use crate::expression::{Column, Comparison, Condition, Operand, SortKey, conditions, sort_key};
+use crate::expression::{
+    Column, Comparison, Condition, Operand, SortKey, alternatives, conditions, sort_key,
+};
 use crate::index::{Key, NewIndex, Predicate};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,6 +188,7 @@ impl Scan<'_> {
         let joins: Vec<&Condition> = self.joins.iter().filter(|c| is_lookup(c, table)).collect();
         let mut all = self.variants(table, &own, observed);
         all.extend(self.partial(table, &all, &own, observed));
+        all.extend(self.missing_side(table));
         if !joins.is_empty() && self.partner_rows.is_some() {
             let both: Vec<&Condition> = joins.into_iter().chain(own.iter().copied()).collect();
             let joined = self.variants(table, &both, None).into_iter();
@@ -200,9 +203,36 @@ impl Scan<'_> {
         all
     }
 
+    /// What `a = $1 OR b = $2` lacks: each side is looked up for itself, so that the only one without an index keeps the
+    /// others from being used.
+    fn missing_side(&self, table: &Table) -> Option<Candidate> {
+        let mut missing = Vec::new();
+        for side in alternatives(&self.node.filter) {
+            let found = side.iter().filter(|c| is_equality(c) && is_lookup(c, table));
+            let alone = |condition: &Condition| Candidate {
+                index: NewIndex {
+                    table: self.table.clone(),
+                    keys: vec![looked_up(condition)],
+                    predicate: None,
+                },
+                selectivity: share(condition, table),
+                ordered: false,
+                joined: false,
+            };
+            let sides: Vec<Candidate> = found.map(alone).collect();
+            if !sides.iter().any(|c| exists(table, c)) {
+                missing.push(sides.into_iter().min_by(|a, b| a.selectivity.total_cmp(&b.selectivity))?);
+            }
+        }
+        let [only] = missing.as_slice() else { return None };
+        (only.selectivity <= MAX_EQUALITY_SHARE).then(|| only.clone())
+    }
+
     /// Whether a column is compared, joined or sorted by.
     pub(crate) fn names(&self, column: &str) -> bool {
-        let compared = self.conditions.iter().chain(&self.joins).any(|c| c.column.name == column);
+        let sides = alternatives(&self.node.filter);
+        let own = self.conditions.iter().chain(&self.joins).chain(sides.iter().flatten());
+        let compared = own.into_iter().any(|c| c.column.name == column);
         compared || self.sort.iter().flat_map(|s| &s.keys).any(|k| k.column.name == column)
     }
 
@@ -266,7 +296,8 @@ impl Scan<'_> {
     /// The index for the rows without a column's most frequent value, where one value has most rows: whether it helps
     /// depends on which value is asked for.
     pub(crate) fn for_rare_values(&self, table: &Table) -> Option<NewIndex> {
-        let worth = table.plain && table.blocks >= MIN_BLOCKS && self.is_worth_it(table);
+        let ordered = self.node.kind == "Index Scan" && self.node.index_condition.is_empty();
+        let worth = table.plain && table.blocks >= MIN_BLOCKS && (ordered || self.is_worth_it(table));
         let lookups = self.conditions.iter().filter(|c| worth && is_lookup(c, table));
         let (condition, value) = lookups
             .filter(|c| c.comparison == Comparison::Equal && matches!(c.operand, Operand::Parameters(_)))

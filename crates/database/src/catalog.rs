@@ -18,6 +18,8 @@ pub(crate) struct Table {
     pub(crate) blocks: f64,
     /// An ordinary table: no partition, no foreign table.
     pub(crate) plain: bool,
+    /// The partitioned table that it is a part of.
+    pub(crate) parent: Option<TableName>,
     /// Rows changed since the statistics were taken, as share of all rows.
     pub(crate) stale_share: f64,
     pub(crate) indexes: Vec<Index>,
@@ -188,13 +190,15 @@ impl Default for Costs {
 }
 
 const TABLE: &str = "
-SELECT /* trimtab_look */ c.oid, c.relkind::text = 'r' AND NOT c.relispartition,
+SELECT /* trimtab_look */ c.oid, c.relkind IN ('r', 'm') AND NOT c.relispartition,
        CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE coalesce(s.n_live_tup, 0) END::float8,
        (pg_relation_size(c.oid) / current_setting('block_size')::int8)::float8,
        coalesce(s.n_mod_since_analyze, 0)::float8,
        extract(epoch FROM now() - coalesce(d.stats_reset, pg_postmaster_start_time()))::float8,
        coalesce(s.n_tup_ins, 0)::float8, coalesce(s.n_tup_upd, 0)::float8, coalesce(s.n_tup_del, 0)::float8,
-       coalesce(s.n_tup_hot_upd, 0)::float8
+       coalesce(s.n_tup_hot_upd, 0)::float8,
+       CASE WHEN c.relispartition THEN (SELECT ARRAY[m.nspname::text, p.relname::text] FROM pg_class p
+         JOIN pg_namespace m ON m.oid = p.relnamespace WHERE p.oid = pg_partition_root(c.oid)) END
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
   LEFT JOIN pg_stat_database d ON d.datname = current_database()
@@ -223,6 +227,12 @@ SELECT /* trimtab_look */ current_setting('random_page_cost')::float8, current_s
        current_setting('cpu_operator_cost')::float8,
        current_setting('parallel_setup_cost')::float8";
 
+/// The partitioned table that it is a part of.
+fn parent(names: Option<Vec<String>>) -> Option<TableName> {
+    let [schema, name] = names?.try_into().ok()?;
+    Some((schema, name))
+}
+
 /// One look at a table; `None` if it is gone.
 pub(crate) async fn table(client: &mut Client, name: &TableName) -> Result<Option<Table>, Error> {
     let transaction = look(client).await?;
@@ -245,6 +255,7 @@ async fn read_table(
         plain: row.try_get(1)?,
         stale_share: if changed > 0.0 { (changed / rows.max(1.0)).min(1.0) } else { 0.0 },
         writes: lifetime_writes(&row)?,
+        parent: parent(row.try_get(10)?),
         ..Table::default()
     };
     for row in transaction.query(INDEXES, &[&oid]).await? {

@@ -2,6 +2,7 @@
 //! transaction with time limits.
 
 use crate::address::Address;
+use crate::index::quoted;
 use crate::snapshot::Memory;
 use crate::tls::Tls;
 use anyhow::{Context, Result, anyhow};
@@ -42,6 +43,17 @@ impl Database {
     /// A second connection to the same server.
     pub(crate) async fn beside(&self) -> Result<Client> {
         connect(&self.address).await.with_context(|| format!("could not connect to {}", self.url))
+    }
+
+    /// A second connection whose names are looked for in these schemas, in this order.
+    pub(crate) async fn beside_within(&self, schemas: &[String]) -> Result<Client> {
+        let mut address = self.address.clone();
+        let path: Vec<String> = schemas.iter().map(|s| quoted(s)).collect();
+        // The server splits this at blanks that no backslash stands before.
+        let path = path.join(",").replace('\\', "\\\\").replace(' ', "\\ ");
+        let known = address.config.get_options().map(|o| format!("{o} ")).unwrap_or_default();
+        address.config.options(format!("{known}-csearch_path={path}"));
+        connect(&address).await.with_context(|| format!("could not connect to {}", self.url))
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -15,6 +15,17 @@ const MAX_REPAIRS: usize = 5;
 /// Names of prepared statements are never used twice: one may be left over from a look that was cut off.
 static PREPARED: AtomicU64 = AtomicU64::new(0);
 
+/// SQLSTATE of names that the search path does not find: a table, a function, a type, a schema.
+const UNRESOLVED: [&str; 4] = ["42P01", "42883", "42704", "3F000"];
+
+/// Why there is no plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: String,
+    /// A name was not found: that of the service's own search path, maybe.
+    pub(crate) unresolved: bool,
+}
+
 /// A plan, and the text that could be prepared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Explained {
@@ -43,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) rows: f64,
     pub(crate) width: u32,
     pub(crate) actual_rows: Option<f64>,
+    /// Partitions were left out for the parameters' values.
+    pub(crate) pruned: bool,
     pub(crate) children: Vec<Self>,
 }
 
@@ -69,6 +82,7 @@ impl Node {
             rows: number("Plan Rows"),
             width: json["Plan Width"].as_u64().and_then(|w| u32::try_from(w).ok()).unwrap_or(0),
             actual_rows: json["Actual Rows"].as_f64(),
+            pruned: number("Subplans Removed") > 0.0,
             children: list("Plans").iter().map(Self::read).collect(),
         }
     }
@@ -109,7 +123,7 @@ impl Node {
 ///
 /// # Errors
 /// The server's reason.
-pub(crate) async fn explain(client: &mut Client, raw: &str) -> Result<Explained, String> {
+pub(crate) async fn explain(client: &mut Client, raw: &str) -> Result<Explained, Refused> {
     let mut text = repair::executable(raw);
     let mut repairs = 0;
     loop {
@@ -121,7 +135,9 @@ pub(crate) async fn explain(client: &mut Client, raw: &str) -> Result<Explained,
         let mended = repair::repaired(&text, code, &format_error(&error));
         match mended.filter(|_| repairs < MAX_REPAIRS) {
             Some(mended) => text = mended,
-            None => return Err(reason(&error)),
+            None => {
+                return Err(Refused { reason: reason(&error), unresolved: UNRESOLVED.contains(&code) });
+            }
         }
         repairs += 1;
     }
@@ -132,7 +148,12 @@ async fn attempt(client: &mut Client, text: &str) -> Result<(Node, usize), Error
     let transaction = look(client).await?;
     transaction.batch_execute("SET LOCAL /* trimtab_look */ plan_cache_mode = force_generic_plan").await?;
     transaction.execute(&format!("PREPARE {name} AS {text}"), &[]).await?;
-    let planned = plan_of(&transaction, &name).await;
+    let mut planned = plan_of(&transaction, &name).await;
+    if planned.as_ref().is_ok_and(|(root, _)| root.walk().iter().any(|n| n.pruned)) {
+        // For NULL no partition is left: a value would leave some.
+        transaction.batch_execute("SET LOCAL /* trimtab_look */ enable_partition_pruning = off").await?;
+        planned = plan_of(&transaction, &name).await;
+    }
     drop(transaction);
     // What is prepared outlives the transaction.
     client.batch_execute(&format!("DEALLOCATE {name}")).await?;

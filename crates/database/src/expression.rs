@@ -55,11 +55,9 @@ pub(crate) struct SortKey {
     pub(crate) order: String,
 }
 
-/// The comparisons that all have to hold.
-pub(crate) fn conditions(text: &str) -> Vec<Condition> {
-    let all = tokens(text);
+fn all_of(part: &[Token<'_>]) -> Vec<Condition> {
     let mut found = Vec::new();
-    let mut open: Vec<&[Token<'_>]> = vec![&all];
+    let mut open: Vec<&[Token<'_>]> = vec![part];
     while let Some(part) = open.pop() {
         let part = unwrapped(part);
         let parts = split(part, "and");
@@ -70,6 +68,30 @@ pub(crate) fn conditions(text: &str) -> Vec<Condition> {
         }
     }
     found
+}
+
+/// The conditions of each side of the first OR among what all has to hold; empty if there is none.
+pub(crate) fn alternatives(text: &str) -> Vec<Vec<Condition>> {
+    let all = tokens(text);
+    let mut open: Vec<&[Token<'_>]> = vec![&all];
+    while let Some(part) = open.pop() {
+        let part = unwrapped(part);
+        let both = split(part, "and");
+        if both.len() > 1 {
+            open.extend(both.into_iter().rev());
+            continue;
+        }
+        let sides = split(part, "or");
+        if sides.len() > 1 {
+            return sides.into_iter().map(all_of).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// The comparisons that all have to hold.
+pub(crate) fn conditions(text: &str) -> Vec<Condition> {
+    all_of(&tokens(text))
 }
 
 /// A sort key, if it is a plain column in an order that an index can have.
@@ -232,7 +254,7 @@ fn operand(part: &[Token<'_>]) -> Option<Operand> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Condition, Operand, conditions, sort_key};
+    use super::{Condition, Operand, alternatives, conditions, sort_key};
 
     fn shown(condition: &Condition) -> String {
         let function = condition.column.function.as_ref().map(|f| format!("{f} of ")).unwrap_or_default();
@@ -289,6 +311,19 @@ mod tests {
         check("", &[]);
         check("((((", &[]);
         check(") AND (", &[]);
+    }
+
+    #[test]
+    fn alternatives_are_read_side_by_side() {
+        let read = |text: &str| -> Vec<Vec<String>> {
+            alternatives(text).iter().map(|side| side.iter().map(shown).collect()).collect()
+        };
+        assert_eq!(
+            read("((t.z = $3) AND ((t.a = $1) OR ((t.b = $2) AND t.c)))"),
+            [vec!["t.a Equal [1]"], vec!["t.b Equal [2]", "t.c IsTrue computed"]]
+        );
+        assert_eq!(read("((t.a = $1) OR (lower((t.b || t.c)) = $2))"), [vec!["t.a Equal [1]"], vec![]]);
+        assert!(read("((t.a = $1) AND (t.b = $2))").is_empty());
     }
 
     #[test]

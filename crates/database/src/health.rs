@@ -2,8 +2,9 @@
 //! the SQL that undoes that. Only looks; which observation matters is for whoever reads it.
 
 use crate::connect::{Database, format_error, look};
-use crate::index::quoted;
-use model::{Gap, Plan, Statement};
+use crate::index::{Key, NewIndex, quoted};
+use crate::tokens::{Kind, tokens};
+use model::{Gap, Plan, PlanNode, Statement};
 use serde::Serialize;
 use tokio_postgres::Row;
 
@@ -24,7 +25,8 @@ const MIN_ROWS: f64 = 10_000.0;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Observation {
     /// `spill`, `misestimate`, `rows_removed`, `lock_wait`, `idle_in_transaction`, `connections`, `dead_rows`,
-    /// `stale_statistics`, `invalid_index`, `unused_index`, `redundant_index`, `checkpoints`; of other databases more, see
+    /// `stale_statistics`, `invalid_index`, `unused_index`, `redundant_index`, `foreign_key_without_index`, `checkpoints`;
+    /// of other databases more, see
     /// docs/database.md.
     pub kind: &'static str,
     /// The table, index or statement.
@@ -62,13 +64,14 @@ struct Check {
 /// From this server version number on; below it the other question is asked.
 const CHECKPOINTER_SINCE: i32 = 170_000;
 
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     Check { sql: CONNECTIONS, read: connections },
     Check { sql: DEAD_ROWS, read: dead_rows },
     Check { sql: STALE, read: stale },
     Check { sql: INVALID, read: invalid },
     Check { sql: UNUSED, read: unused },
     Check { sql: REDUNDANT, read: redundant },
+    Check { sql: FOREIGN_KEYS, read: foreign_key },
 ];
 
 impl Database {
@@ -228,6 +231,42 @@ fn redundant(row: &Row) -> Option<Observation> {
     Some(Observation::new("redundant_index", &name, reason, look).mend(mend, undo))
 }
 
+/// Foreign keys of tables over 1 MiB that no index begins with, whose parents' rows were deleted: in each such DELETE the
+/// server reads all of the table, which no plan shows.
+const FOREIGN_KEYS: &str = "
+SELECT /* trimtab_look */ n.nspname::text, c.relname::text, k.conname::text, k.confrelid::regclass::text,
+       c.reltuples::float8, s.n_tup_del::float8,
+       (SELECT array_agg(a.attname::text ORDER BY u.place) FROM unnest(k.conkey) WITH ORDINALITY AS u(number, place)
+          JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number)
+  FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_stat_user_tables s ON s.relid = k.confrelid
+ WHERE k.contype = 'f' AND c.relkind = 'r' AND c.relpages >= 128 AND s.n_tup_del > 0
+   AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL
+     AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey)
+ ORDER BY c.reltuples * s.n_tup_del DESC, 1, 2, 3 LIMIT 10";
+
+fn foreign_key(row: &Row) -> Option<Observation> {
+    let name = table_name(row)?;
+    let (schema, table): (String, String) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+    let (key, parent): (String, String) = (row.try_get(2).ok()?, row.try_get(3).ok()?);
+    let (rows, deleted): (f64, f64) = (row.try_get(4).ok()?, row.try_get(5).ok()?);
+    let columns: Vec<String> = row.try_get(6).ok()?;
+    let keys = columns.into_iter().map(|name| Key { name, ..Key::default() }).collect();
+    let index = NewIndex { table: (schema, table), keys, predicate: None };
+    let reason = format!(
+        "each row deleted from {parent} is looked for in all {rows:.0} rows of {name}: the foreign key {} has no index; {deleted:.0} were deleted since the counters were reset",
+        quoted(&key)
+    );
+    let look = format!(
+        "SELECT conname, conrelid::regclass, confrelid::regclass, pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{}'",
+        key.replace('\'', "''")
+    );
+    Some(
+        Observation::new("foreign_key_without_index", &name, reason, &look)
+            .mend(index.create(), index.undo()),
+    )
+}
+
 const CHECKPOINTS: &str = "
 SELECT /* trimtab_look */ checkpoints_timed::float8, checkpoints_req::float8,
        pg_size_bytes(current_setting('max_wal_size'))::float8 FROM pg_stat_bgwriter";
@@ -278,7 +317,7 @@ fn from_plan(plan: &Plan, statements: &[Statement]) -> Vec<Observation> {
     }
     let came = statement.rows as f64 / statement.calls as f64;
     let (most, least) = (came.max(plan.root.rows).max(1.0), came.min(plan.root.rows).max(1.0));
-    if most / least >= MISESTIMATE && most >= MIN_ROWS / MISESTIMATE {
+    if most / least >= MISESTIMATE && most >= MIN_ROWS / MISESTIMATE && is_estimated(&nodes) {
         let reason = format!("the planner expects {:.0} rows, {came:.0} came per call", plan.root.rows);
         let look = format!("EXPLAIN (ANALYZE, BUFFERS) {}", plan.statement);
         let tables: Vec<String> =
@@ -287,6 +326,26 @@ fn from_plan(plan: &Plan, statements: &[Statement]) -> Vec<Observation> {
             Observation::new("misestimate", &plan.statement, reason, &look).mend(tables.join("; "), ""),
         );
     }
+    from_scan(plan, &nodes, came, found)
+}
+
+/// Whether statistics could make it right: what a plan for any value expects of a range, of a key of a document or of one
+/// value of a skewed column is no estimate of what this service asks for.
+fn is_estimated(nodes: &[&PlanNode]) -> bool {
+    let conditions = || nodes.iter().flat_map(|n| [&n.filter, &n.index_condition]).flatten();
+    let open = conditions().any(|text| {
+        let all = tokens(text);
+        let parameter = all.iter().any(|t| t.parameter().is_some());
+        parameter
+            && all.iter().any(|t| t.kind == Kind::Operator && !["=", "::", ".", ","].iter().any(|o| t.is(o)))
+    });
+    let parameters = conditions().any(|text| tokens(text).iter().any(|t| t.parameter().is_some()));
+    let relations = nodes.iter().filter(|n| n.relation.is_some()).count();
+    !open && relations > 0 && (!parameters || relations > 1)
+}
+
+/// Rows that a sequential scan of the statement's only table reads for nothing.
+fn from_scan(plan: &Plan, nodes: &[&PlanNode], came: f64, mut found: Vec<Observation>) -> Vec<Observation> {
     let [scan] = nodes.iter().filter(|n| n.relation.is_some()).collect::<Vec<_>>()[..] else { return found };
     let grouped =
         nodes.iter().any(|n| n.kind.contains("Aggregate") || n.kind == "Group" || n.kind == "Unique");
@@ -304,11 +363,34 @@ fn from_plan(plan: &Plan, statements: &[Statement]) -> Vec<Observation> {
             let mut observation = Observation::new("rows_removed", &plan.statement, reason, &look);
             if let Some(index) = plan.what_ifs.first() {
                 observation = observation.mend(index.create.clone(), index.undo.clone());
+            } else if let Some(why) = unserved(scan.filter.as_deref().unwrap_or_default()) {
+                observation.reason = format!("{}; {why}", observation.reason);
             }
             found.push(observation);
         }
     }
     found
+}
+
+/// Why no index of the ordinary kind serves a condition, and what would.
+fn unserved(filter: &str) -> Option<&'static str> {
+    let all = tokens(filter);
+    let has = |operators: &[&str]| all.iter().any(|t| operators.iter().any(|o| t.is(o)));
+    if has(&["~~", "~~*"]) {
+        Some(
+            "where the pattern is known to begin with letters, an index with text_pattern_ops serves LIKE; for any other, and for ILIKE, one by gin with gin_trgm_ops (extension pg_trgm)",
+        )
+    } else if has(&["@>", "<@", "&&", "?", "@@"]) {
+        Some("an index by gin on that column serves this operator")
+    } else if has(&["->>", "->", "#>>"]) {
+        Some("an index on the expression, with the key that the service asks for: ((column ->> 'key'))")
+    } else if all.iter().any(|t| t.is_word("or")) {
+        Some("each side of OR needs an index of its own")
+    } else if all.iter().any(|t| t.is("::")) && all.iter().any(|t| t.is_word("date")) {
+        Some("compare the column itself with a range (at >= day AND at < day + 1), which an index serves")
+    } else {
+        None
+    }
 }
 
 /// Schema and name, quoted, from the first two columns.

@@ -11,6 +11,8 @@ const MIN_GAIN_MS: f64 = 1.0;
 const MIN_TIME_SHARE: f64 = 0.05;
 /// Of two indexes that leave times this near, the smaller is taken.
 const ALIKE: f64 = 1.25;
+/// Below this share of what was there before, nobody asks how much is left.
+const NEGLIGIBLE: f64 = 0.01;
 /// Indexes chosen in one look.
 const MAX_CHOSEN: usize = 16;
 
@@ -28,8 +30,10 @@ pub(crate) fn chosen(cases: &[Case<'_>]) -> BTreeSet<NewIndex> {
             .filter(|offer| offer.worth)
             .collect();
         let Some(best) = offers.iter().max_by(|a, b| a.saved_ms.total_cmp(&b.saved_ms)) else { break };
-        let alike =
-            |o: &&Offer<'_>| o.left_ms(total_ms) <= best.left_ms(total_ms).max(0.01 * total_ms) * ALIKE;
+        // Of the statements that the best serves: what is left of all others hides any difference.
+        let served_ms: f64 = best.serves.iter().map(|&at| left[at] * cases[at].statement.total_ms).sum();
+        let bound_ms = best.left_ms(&best.serves, cases, &left).max(NEGLIGIBLE * served_ms) * ALIKE;
+        let alike = |o: &&Offer<'_>| o.left_ms(&best.serves, cases, &left) <= bound_ms;
         let near = |o: &&Offer<'_>| o.index.table == best.index.table && best.serves.is_subset(&o.serves);
         let smallest = offers.iter().filter(alike).filter(near).min_by_key(|o| (o.bytes, o.index));
         let taken = smallest.unwrap_or(best).index;
@@ -74,8 +78,10 @@ impl<'i> Offer<'i> {
         offer
     }
 
-    fn left_ms(&self, total_ms: f64) -> f64 {
-        total_ms - self.saved_ms
+    /// What is left of these statements with it and all that was chosen before.
+    fn left_ms(&self, of: &BTreeSet<usize>, cases: &[Case<'_>], left: &[f64]) -> f64 {
+        let share = |at: usize| cases[at].share_left(self.index).unwrap_or(1.0).min(left[at]);
+        of.iter().map(|&at| share(at) * cases[at].statement.total_ms).sum()
     }
 }
 
@@ -125,6 +131,11 @@ mod tests {
     fn of_two_that_serve_alike_the_smaller_is_taken() {
         check(&[(50.0, &[("a", 5.0), ("a,b", 4.9)])], &["a"]);
         check(&[(50.0, &[("a", 30.0), ("a,b", 1.0)])], &["a,b"]);
+    }
+
+    #[test]
+    fn a_small_index_that_brings_little_is_not_alike_beside_much_other_work() {
+        check(&[(50.0, &[("a", 80.0), ("b,c,d", 1.0)]), (5000.0, &[])], &["b,c,d"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod production;
 mod query;
 mod redis;
 mod repair;
+mod search_path;
 mod server;
 mod snapshot;
 mod sqlite;

@@ -4,10 +4,11 @@
 use crate::candidates::{scans, written_columns};
 use crate::catalog::{self, Costs, Table, TableName};
 use crate::connect::{Database, look};
-use crate::explain::{Explained, Node, explain, reason};
+use crate::explain::{Explained, Node, Refused, explain, reason};
 use crate::index::NewIndex;
 use crate::jointly;
 use crate::repair;
+use crate::search_path;
 use crate::tokens::tokens;
 use crate::values::{Observed, typical};
 use crate::what_if::{self, Case};
@@ -46,24 +47,38 @@ impl Database {
     pub async fn plans(&self, statements: &[Statement], options: &PlanOptions) -> (Vec<Plan>, Vec<Gap>) {
         let mut client = self.client.lock().await;
         let mut gaps = Vec::new();
-        let cases = explained(&mut client, &chosen(statements, options.most), &mut gaps).await;
+        let wanted = chosen(statements, options.most);
+        let (mut cases, mut failed) = explained(&mut client, &wanted).await;
+        let mut wider = None;
+        if failed.iter().any(|(_, refused)| refused.unresolved) {
+            wider = search_path::wider(self, &client, &mut gaps).await;
+        }
+        let client = match &mut wider {
+            Some(wider) => {
+                (cases, failed) = explained(wider, &wanted).await;
+                wider
+            }
+            None => &mut *client,
+        };
+        gaps.extend(not_explained(&failed, wanted.len()));
         let mut study = Study { cases, gaps, ..Study::default() };
-        if let Err(error) = study.read_tables(&mut client).await {
+        if let Err(error) = study.read_tables(client).await {
             study.lost(&error);
         }
         study.read_writes(&self.memory());
         study.observe();
-        if let Err(error) = study.read_values(&mut client).await {
+        if let Err(error) = study.read_values(client).await {
             study.lost(&error);
         }
         let indexes = study.estimate(statements);
         study.say_what_depends_on_values();
-        if let Err(error) = study.ask_planner(&mut client, &indexes).await {
+        study.say_what_partitions_lack();
+        if let Err(error) = study.ask_planner(client, &indexes).await {
             study.lost(&error);
         }
         study.chosen = jointly::chosen(&study.cases);
         if options.may_build {
-            study.build(&mut client).await;
+            study.build(client).await;
         }
         study.finish()
     }
@@ -113,8 +128,11 @@ async fn raw_texts(client: &Client) -> BTreeMap<String, String> {
     texts
 }
 
-/// The statements with their plans; those that have none are counted in a gap.
-async fn explained<'s>(client: &mut Client, chosen: &[&'s Statement], gaps: &mut Vec<Gap>) -> Vec<Case<'s>> {
+/// The statements with their plans, and those that have none.
+async fn explained<'s>(
+    client: &mut Client,
+    chosen: &[&'s Statement],
+) -> (Vec<Case<'s>>, Vec<(&'s Statement, Refused)>) {
     let raw = if chosen.is_empty() { BTreeMap::new() } else { raw_texts(client).await };
     let mut cases = Vec::new();
     let mut failed = Vec::new();
@@ -125,22 +143,28 @@ async fn explained<'s>(client: &mut Client, chosen: &[&'s Statement], gaps: &mut
                 let reads_only = reads_only(&explained);
                 cases.push(Case { explained, reads_only, ..Case::new(statement) });
             }
-            Err(reason) => failed.push((statement, reason)),
+            Err(refused) => failed.push((*statement, refused)),
         }
     }
-    if let Some((statement, reason)) = failed.first() {
-        let shown: String = statement.text.chars().take(MAX_SHOWN).collect();
-        gaps.push(Gap::new(
-            SIGNAL,
-            format!(
-                "{} of {} statements could not be explained: first `{shown}`: {reason}",
-                failed.len(),
-                chosen.len()
-            ),
-            "GRANT SELECT on their tables to the role that Trimtab connects as, and USAGE on their schemas",
-        ));
-    }
-    cases
+    (cases, failed)
+}
+
+/// Those that have no plan, counted.
+fn not_explained(failed: &[(&Statement, Refused)], of: usize) -> Option<Gap> {
+    let (statement, refused) = failed.first()?;
+    let shown: String = statement.text.chars().take(MAX_SHOWN).collect();
+    let reason = format!(
+        "{} of {of} statements could not be explained: first `{shown}`: {}",
+        failed.len(),
+        refused.reason
+    );
+    let hint = if refused.unresolved {
+        "connect with the service's search path (`?options=-csearch_path%3Done,other`), and to the server itself \
+         rather than a pooler; tables that were dropped or temporary cannot be explained"
+    } else {
+        "GRANT SELECT on their tables to the role that Trimtab connects as, and USAGE on their schemas"
+    };
+    Some(Gap::new(SIGNAL, reason, hint))
 }
 
 /// A plan without writes or row locks.
@@ -287,6 +311,38 @@ impl Study<'_> {
             Some(Gap::new(SIGNAL, reason, format!("if it asks for a rare value: {}", index.create())))
         });
         let told: Vec<Gap> = told.take(MAX_INDEXES).collect();
+        self.gaps.extend(told);
+    }
+
+    /// Indexes for partitioned tables: they are made part by part, and nothing shows them to the planner.
+    fn say_what_partitions_lack(&mut self) {
+        let mut lacking: BTreeMap<NewIndex, &str> = BTreeMap::new();
+        for case in self.cases.iter().filter(|c| c.statement.mean_ms() >= MIN_TOLD_MS) {
+            for scan in scans(&case.explained.root) {
+                let Some(table) = self.tables.get(&scan.table) else { continue };
+                let Some(parent) = table.parent.clone() else { continue };
+                let part = Table { plain: true, ..table.clone() };
+                let none = BTreeSet::new();
+                let found = scan.candidates(&part, &none, None).into_iter().filter(|c| !c.joined);
+                if let Some(best) = found.min_by(|a, b| a.selectivity.total_cmp(&b.selectivity)) {
+                    lacking.entry(NewIndex { table: parent, ..best.index }).or_insert(&case.statement.text);
+                }
+            }
+        }
+        let told = lacking.into_iter().take(MAX_INDEXES).map(|(index, text)| {
+            let shown: String = text.chars().take(MAX_SHOWN).collect();
+            let reason = format!(
+                "{} is partitioned: what an index would bring `{shown}` cannot be tried",
+                index.table.1
+            );
+            let hint = format!(
+                "it may be ({}): CREATE INDEX ON ONLY {}, the same CONCURRENTLY on each partition, then ALTER INDEX ... ATTACH PARTITION",
+                index.columns().join(", "),
+                index.on()
+            );
+            Gap::new(SIGNAL, reason, hint)
+        });
+        let told: Vec<Gap> = told.collect();
         self.gaps.extend(told);
     }
 

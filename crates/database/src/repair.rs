@@ -75,7 +75,11 @@ pub(crate) fn repaired(text: &str, code: &str, message: &str) -> Option<String> 
             if parts.is_empty() { grouped_alike(&all) } else { replace(parts, &|_| "'day'".to_owned()) }
         }
         // A role that may only read: what would be written is searched for all the same.
-        "42501" => return searching(text, &all).map(|text| renumbered(&text)),
+        "42501" => {
+            let free = without_locks(text, &all);
+            let search = searching(&free, &tokens(&free)).or_else(|| (free != text).then(|| free.clone()));
+            return search.map(|text| renumbered(&text));
+        }
         // The function is not unique.
         "42725" => replace(parameters_of(&all, &["generate_series"]), &|t| format!("{}::integer", t.text)),
         // Could not determine data type of parameter $n.
@@ -117,8 +121,36 @@ fn grouped_alike(all: &[Token<'_>]) -> Vec<Edit> {
     edits
 }
 
-/// The search that an UPDATE or DELETE makes, or a SELECT without its row locks; `None` for anything else.
+/// Without `FOR UPDATE SKIP LOCKED` and its like, in subqueries as well.
+fn without_locks(text: &str, all: &[Token<'_>]) -> String {
+    let depths = depths(all);
+    let strengths = ["update", "no", "share", "key"];
+    let locks = (0..all.len().saturating_sub(1))
+        .filter(|&at| all[at].is_word("for") && strengths.iter().any(|word| all[at + 1].is_word(word)));
+    let edits = locks.map(|at| {
+        let ends = |end: &usize| {
+            let limit = all[*end].is_word("limit") || all[*end].is_word("offset");
+            depths[*end] < depths[at] || depths[*end] == depths[at] && (limit || all[*end].is(")"))
+        };
+        let end = (at + 1..all.len()).find(ends).unwrap_or(all.len());
+        (all[at].at, all[end - 1].end(), String::new())
+    });
+    edited(text, edits).trim_end().to_owned()
+}
+
+/// The search that an UPDATE or DELETE makes, also behind WITH; `None` for anything else.
 fn searching(text: &str, all: &[Token<'_>]) -> Option<String> {
+    if !all.first()?.is_word("with") {
+        return search_of(text, all);
+    }
+    let depths = depths(all);
+    let main = (0..all.len())
+        .find(|&at| depths[at] == 0 && (all[at].is_word("update") || all[at].is_word("delete")))?;
+    let search = search_of(text, &all[main..])?;
+    Some(format!("{}{search}", text.get(..all[main].at)?))
+}
+
+fn search_of(text: &str, all: &[Token<'_>]) -> Option<String> {
     let depths = depths(all);
     let outside = |word: &str| (0..all.len()).find(|at| depths[*at] == 0 && all[*at].is_word(word));
     let part = |from: usize, to: Option<usize>| {
@@ -127,10 +159,6 @@ fn searching(text: &str, all: &[Token<'_>]) -> Option<String> {
     };
     let end = outside("returning");
     let first = all.first()?;
-    if first.is_word("select") {
-        let lock = outside("for").filter(|at| all.get(at + 1).is_some_and(|t| t.kind == Kind::Word))?;
-        return part(0, Some(lock)).map(str::to_owned);
-    }
     let (target, after, more) = if first.is_word("update") {
         (1, outside("set")?, outside("from"))
     } else if first.is_word("delete") {
@@ -219,6 +247,17 @@ mod tests {
         check("DELETE FROM t USING s WHERE a = $1", Some("SELECT * FROM t, s WHERE a = $1"));
         check("DELETE FROM t", Some("SELECT * FROM t"));
         check("SELECT 1 FROM t WHERE a = $1 FOR NO KEY UPDATE", Some("SELECT 1 FROM t WHERE a = $1"));
+        check(
+            "WITH n AS (SELECT id FROM q WHERE a = $1 ORDER BY id LIMIT $2 FOR UPDATE OF q SKIP LOCKED) UPDATE q o SET b = $3 FROM n WHERE o.id = n.id RETURNING o.id",
+            Some(
+                "WITH n AS (SELECT id FROM q WHERE a = $1 ORDER BY id LIMIT $2 ) SELECT * FROM q o, n WHERE o.id = n.id",
+            ),
+        );
+        check(
+            "UPDATE q SET a = $1 WHERE id = (SELECT id FROM q WHERE b = $2 FOR UPDATE SKIP LOCKED LIMIT $3)",
+            Some("SELECT * FROM q WHERE id = (SELECT id FROM q WHERE b = $1 LIMIT $2)"),
+        );
+        check("SELECT * FROM (SELECT 1 FROM t FOR SHARE) x", Some("SELECT * FROM (SELECT 1 FROM t ) x"));
         check("SELECT 1 FROM t", None);
         check("UPDATE t", None);
         check("", None);

@@ -118,9 +118,14 @@ pub(crate) async fn typical(
             Use::Offset => vec!["0".to_owned(); POINTS.len()],
             Use::Interval => INTERVALS.map(str::to_owned).to_vec(),
             Use::Column { table, column, function, asked } => {
-                let Some(distribution) = distribution(transaction, table, column, tables).await? else {
+                let Some(mut distribution) = distribution(transaction, table, column, tables).await? else {
                     return Ok(None);
                 };
+                if matches!(asked, Asked::Below | Asked::Above) {
+                    let kind = tables.get(table).and_then(|t| t.columns.get(column)).map(|c| c.kind.as_str());
+                    let Some(kind) = kind else { return Ok(None) };
+                    distribution = in_order(transaction, distribution, kind).await?;
+                }
                 let Some(values) = chosen(&distribution, *asked, observed.map(|o| o.share)) else {
                     return Ok(None);
                 };
@@ -250,6 +255,22 @@ async fn distribution(
     let each = rest / bounds.len().max(1) as f64;
     all.extend(bounds.into_iter().map(|value| (value, each)));
     Ok((!all.is_empty()).then_some(all))
+}
+
+/// In the order of their type, as a range sees them: the statistics list the most frequent values first.
+async fn in_order(
+    transaction: &Transaction<'_>,
+    distribution: Vec<(String, f64)>,
+    kind: &str,
+) -> Result<Vec<(String, f64)>, Error> {
+    let sql = format!(
+        "SELECT /* trimtab_look */ o FROM unnest($1::text[]) WITH ORDINALITY AS u(v, o) ORDER BY v::{kind}, o"
+    );
+    let values: Vec<&str> = distribution.iter().map(|v| v.0.as_str()).collect();
+    let rows = transaction.query(&sql, &[&values]).await?;
+    let place =
+        |row: &tokio_postgres::Row| row.try_get::<_, i64>(0).ok().and_then(|o| usize::try_from(o - 1).ok());
+    Ok(rows.iter().filter_map(place).filter_map(|at| distribution.get(at).cloned()).collect())
 }
 
 /// Values of a column that nobody has analysed, from a sample of its blocks.

@@ -1,7 +1,7 @@
 //! Tries indexes: by the planner with HypoPG, by building them in a transaction that is rolled back, or by our own
 //! estimate. Statements are executed only where building was allowed, and then only reads.
 
-use crate::candidates::{Candidate, Scan, scans};
+use crate::candidates::{Candidate, Scan, assignments, scans};
 use crate::catalog::{Costs, Table, TableName};
 use crate::connect::{LIMITS, look};
 use crate::estimate;
@@ -53,6 +53,13 @@ impl<'s> Case<'s> {
         Self { statement, explained, reads_only: false, trials, observed: None, values: None, executed: None }
     }
 
+    /// It sets a column of the index itself: each call would move its own entries.
+    fn sets(&self, index: &NewIndex) -> bool {
+        let set = assignments(&self.statement.text);
+        set.iter()
+            .any(|(table, column)| *table == index.table.1 && index.keys.iter().any(|k| k.name == *column))
+    }
+
     pub(crate) fn touches(&self, table: &TableName) -> bool {
         self.explained.root.walk().iter().any(|n| n.schema == table.0 && n.relation == table.1)
     }
@@ -73,7 +80,10 @@ impl<'s> Case<'s> {
     /// The planner's cost with an index. Without statistics of an expression, or beyond a histogram's end, it expects far
     /// more rows than were seen to come: then our own estimate, which knows them, is believed where it is lower.
     fn believed(&self, index: &NewIndex, before: f64, after: f64) -> f64 {
-        let misjudged = self.observed.is_some_and(|o| self.explained.root.rows > MISJUDGED * o.rows.max(1.0));
+        // Of an expression nothing is known until there is an index on it and ANALYZE has run.
+        let expression = index.keys.iter().any(|k| k.function.is_some());
+        let misjudged = expression
+            || self.observed.is_some_and(|o| self.explained.root.rows > MISJUDGED * o.rows.max(1.0));
         let taken = after <= before * (1.0 - MIN_GAIN);
         let own =
             self.trials.get(index).filter(|t| misjudged && taken && t.method == WhatIfMethod::Estimated);
@@ -199,7 +209,7 @@ pub(crate) async fn hypothetical(
         let made =
             look(client).await?.query_one(&create, &[&sql]).await.and_then(|row| row.try_get::<_, i64>(0));
         let Ok(bytes) = made.map(|bytes| u64::try_from(bytes).unwrap_or(0)) else { continue };
-        for (at, case) in cases.iter_mut().enumerate().filter(|(_, c)| c.could_use(index)) {
+        for (at, case) in cases.iter_mut().enumerate().filter(|(_, c)| c.could_use(index) && !c.sets(index)) {
             let (known, generic) = (before.get(&at), case.explained.root.total_cost);
             let (before, after) = match known {
                 Some(before) => (*before, cost_with_values(client, case).await),
