@@ -152,6 +152,9 @@ async fn attempt(client: &mut Client, text: &str) -> Result<(Node, usize), Error
     if planned.as_ref().is_ok_and(|(root, _)| root.walk().iter().any(|n| n.pruned)) {
         // For NULL no partition is left: a value would leave some.
         transaction.batch_execute("SET LOCAL /* trimtab_look */ enable_partition_pruning = off").await?;
+        // The plan is kept with the prepared statement.
+        transaction.batch_execute(&format!("DEALLOCATE {name}")).await?;
+        transaction.execute(&format!("PREPARE {name} AS {text}"), &[]).await?;
         planned = plan_of(&transaction, &name).await;
     }
     drop(transaction);

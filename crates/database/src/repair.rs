@@ -80,8 +80,16 @@ pub(crate) fn repaired(text: &str, code: &str, message: &str) -> Option<String> 
             let search = searching(&free, &tokens(&free)).or_else(|| (free != text).then(|| free.clone()));
             return search.map(|text| renumbered(&text));
         }
-        // The function is not unique.
-        "42725" => replace(parameters_of(&all, &["generate_series"]), &|t| format!("{}::integer", t.text)),
+        // The function is not unique, or the operator: `current_date - 30`.
+        "42725" => {
+            let added = all.windows(2).filter(|w| w[0].is("+") || w[0].is("-")).map(|w| w[1]);
+            let added = added.filter(|t| t.kind == Kind::Parameter);
+            let mut parts: Vec<Token<'_>> = parameters_of(&all, &["generate_series"]);
+            parts.extend(added);
+            parts.sort_by_key(|t| t.at);
+            parts.dedup_by_key(|t| t.at);
+            replace(parts, &|t| format!("{}::integer", t.text))
+        }
         // Could not determine data type of parameter $n.
         "42P18" => {
             let number = tokens(message).iter().find_map(Token::parameter)?;
@@ -255,7 +263,7 @@ mod tests {
         );
         check(
             "UPDATE q SET a = $1 WHERE id = (SELECT id FROM q WHERE b = $2 FOR UPDATE SKIP LOCKED LIMIT $3)",
-            Some("SELECT * FROM q WHERE id = (SELECT id FROM q WHERE b = $1 LIMIT $2)"),
+            Some("SELECT * FROM q WHERE id = (SELECT id FROM q WHERE b = $1  LIMIT $2)"),
         );
         check("SELECT * FROM (SELECT 1 FROM t FOR SHARE) x", Some("SELECT * FROM (SELECT 1 FROM t ) x"));
         check("SELECT 1 FROM t", None);
@@ -294,6 +302,10 @@ mod tests {
         assert_eq!(
             repaired("SELECT generate_series($1, $2)", "42725", "").unwrap(),
             "SELECT generate_series($1::integer, $2::integer)"
+        );
+        assert_eq!(
+            repaired("SELECT 1 FROM t WHERE due < current_date - $1 AND a = $2", "42725", "").unwrap(),
+            "SELECT 1 FROM t WHERE due < current_date - $1::integer AND a = $2"
         );
         let unknown = "could not determine data type of parameter $2";
         assert_eq!(
