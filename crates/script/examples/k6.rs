@@ -20,7 +20,7 @@ async fn main() -> ExitCode {
     settings.listener = Arc::new(|level, text| eprintln!("{}: {text}", level.name()));
     match run(settings, &net::Shutdown::new()).await {
         Ok(report) => {
-            println!("{}", report.text());
+            println!("{}", report.text(script::Detail::Full));
             ExitCode::from(report.exit_code)
         }
         Err(failed) => {

@@ -23,6 +23,8 @@ const MODULES: &[(&str, &str)] = &[
     ("jslib/formdata", include_str!("js/jslib/formdata.js")),
     ("jslib/url", include_str!("js/jslib/url.js")),
     ("jslib/httpx", include_str!("js/jslib/httpx.js")),
+    ("jslib/k6chaijs", include_str!("js/jslib/chai.js")),
+    ("jslib/k6-reporter", include_str!("js/jslib/reporter.js")),
 ];
 
 /// Where modules are usually imported from, by a part of the address, and ours in their place.
@@ -33,6 +35,8 @@ const OFFLINE: &[(&str, &str)] = &[
     ("jslib.k6.io/formdata/", "jslib/formdata"),
     ("jslib.k6.io/url/", "jslib/url"),
     ("jslib.k6.io/httpx/", "jslib/httpx"),
+    ("jslib.k6.io/k6chaijs/", "jslib/k6chaijs"),
+    ("raw.githubusercontent.com/benc-uk/k6-reporter/", "jslib/k6-reporter"),
 ];
 
 /// k6's modules that we know and do not have.

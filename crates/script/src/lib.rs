@@ -40,3 +40,4 @@ pub use log::Level;
 pub use options::Overrides;
 pub use report::{EndpointRow, Report, exit};
 pub use run::{Failed, Listener, Progress, RunSettings, run};
+pub use summary::Detail;

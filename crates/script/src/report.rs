@@ -1,7 +1,7 @@
 //! What a run hands back: k6's data, the text for people, a table of endpoints, doubts, and k6's exit code.
 
 use crate::endpoints::Endpoint;
-use crate::summary;
+use crate::summary::{self, Detail};
 use crate::test::Test;
 use serde_json::Value;
 use std::fmt::Write;
@@ -78,8 +78,8 @@ pub struct Report {
 impl Report {
     /// k6's text, then the table of endpoints and what to doubt.
     #[must_use]
-    pub fn text(&self) -> String {
-        let mut out = summary::text(&self.data, "");
+    pub fn text(&self, detail: Detail) -> String {
+        let mut out = summary::text(&self.data, "", detail);
         if !self.endpoints.is_empty() {
             out.push_str("\n  █ ENDPOINTS\n\n");
             let _written = writeln!(

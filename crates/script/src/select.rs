@@ -1,10 +1,11 @@
-//! `res.json('a.b.0.c')`: the part of gjson's paths that scripts use: names, indices, `#`, `#.name`, `*` and
-//! escapes. Queries are refused.
+//! `res.json('a.b.0.c')`: the part of gjson's paths that scripts use: names, indices, `#`, `#.name`, `*`, escapes, and
+//! queries, `#(name=="Ann").id` for the first and `#(age>40)#.id` for all. Modifiers (`@reverse`) and pipes are refused.
 
 use crate::engine::throw;
 use rquickjs::{Array, Ctx, Result, Value};
+use std::cmp::Ordering;
 
-/// Deeper paths are refused.
+/// Deeper paths, and deeper queries within queries, are refused.
 const MAX_PARTS: usize = 64;
 
 /// `undefined` where there is no such place.
@@ -12,65 +13,255 @@ pub(crate) fn select<'js>(ctx: &Ctx<'js>, value: Value<'js>, path: &str) -> Resu
     if path.is_empty() {
         return Ok(value);
     }
-    let parts = split(path);
-    if parts.len() > MAX_PARTS || path.contains("#(") || path.contains('|') || path.starts_with('@') {
-        return Err(throw(ctx, &format!("json(\"{path}\"): only names, indices, # and * are supported")));
-    }
-    follow(ctx, value, &parts)
-}
-
-/// Parts between dots; a backslash keeps the next character as it is.
-fn split(path: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut escaped = false;
-    for c in path.chars() {
-        let last = parts.len() - 1;
-        match c {
-            '\\' if !escaped => {
-                escaped = true;
-                continue;
-            }
-            '.' if !escaped => parts.push(String::new()),
-            c => parts[last].push(c),
+    match split(path, 0) {
+        Some(parts) => follow(ctx, value, &parts),
+        None => {
+            let known = "only names, indices, #, * and queries such as #(id==2) are supported";
+            Err(throw(ctx, &format!("json(\"{path}\"): {known}")))
         }
-        escaped = false;
     }
-    parts
 }
 
-fn follow<'js>(ctx: &Ctx<'js>, value: Value<'js>, parts: &[String]) -> Result<Value<'js>> {
+/// One step of a path.
+#[derive(Debug, PartialEq)]
+enum Part {
+    Name(String),
+    Query(Query),
+}
+
+/// Elements of an array by what they hold.
+#[derive(Debug, PartialEq)]
+struct Query {
+    /// Within the element; the element itself where it is empty.
+    path: Vec<Part>,
+    /// `None`: there is such a place.
+    test: Option<(Operator, Operand)>,
+    /// All such elements, not the first.
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operator {
+    Is,
+    IsNot,
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+    Like,
+    Unlike,
+}
+
+/// Longer ones before those that they begin with.
+const OPERATORS: &[(&str, Operator)] = &[
+    ("==", Operator::Is),
+    ("!=", Operator::IsNot),
+    ("!%", Operator::Unlike),
+    ("<=", Operator::AtMost),
+    (">=", Operator::AtLeast),
+    ("<", Operator::Less),
+    (">", Operator::More),
+    ("%", Operator::Like),
+    ("=", Operator::Is),
+];
+
+#[derive(Debug, PartialEq)]
+enum Operand {
+    Text(String),
+    Number(f64),
+    Bool(bool),
+    Null,
+}
+
+/// Parts between dots; a backslash keeps the next character as it is. `None` for what is not supported.
+fn split(path: &str, depth: usize) -> Option<Vec<Part>> {
+    if depth > MAX_PARTS || path.starts_with('@') {
+        return None;
+    }
+    let mut parts = Vec::new();
+    let mut rest = path;
+    loop {
+        let (part, after) =
+            if let Some(query) = rest.strip_prefix("#(") { query_of(query, depth)? } else { name_of(rest)? };
+        parts.push(part);
+        if parts.len() > MAX_PARTS {
+            return None;
+        }
+        match after.strip_prefix('.') {
+            Some(more) => rest = more,
+            None => return after.is_empty().then_some(parts),
+        }
+    }
+}
+
+fn name_of(text: &str) -> Option<(Part, &str)> {
+    let mut name = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '\\' => name.extend(characters.next().map(|(_, next)| next)),
+            '.' => return Some((Part::Name(name), &text[at..])),
+            '|' => return None,
+            c => name.push(c),
+        }
+    }
+    Some((Part::Name(name), ""))
+}
+
+/// What follows `#(`, up to its bracket and the `#` that asks for all.
+fn query_of(text: &str, depth: usize) -> Option<(Part, &str)> {
+    let end = closing(text)?;
+    let (inner, after) = (text[..end].trim(), &text[end + 1..]);
+    let all = after.starts_with('#');
+    let operator = outside(inner, |rest| OPERATORS.iter().find(|(sign, _)| rest.starts_with(sign)));
+    let (path, test) = match operator {
+        None => (inner, None),
+        Some((at, (sign, operator))) => {
+            (inner[..at].trim(), Some((*operator, operand(inner[at + sign.len()..].trim())?)))
+        }
+    };
+    let path = if path.is_empty() { Vec::new() } else { split(path, depth + 1)? };
+    Some((Part::Query(Query { path, test, all }), after.strip_prefix('#').unwrap_or(after)))
+}
+
+/// Where the bracket ends that was opened before `text`.
+fn closing(text: &str) -> Option<usize> {
+    outside(text, |rest| rest.starts_with(')').then_some(())).map(|(at, ())| at)
+}
+
+/// The first place outside of quotes and inner brackets that `find` takes.
+fn outside<T>(text: &str, find: impl Fn(&str) -> Option<T>) -> Option<(usize, T)> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (at, c) in text.char_indices() {
+        if escaped {
+            escaped = false;
+            continue;
+        }
+        if !quoted
+            && depth == 0
+            && let Some(found) = find(&text[at..])
+        {
+            return Some((at, found));
+        }
+        match c {
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn operand(text: &str) -> Option<Operand> {
+    Some(match text {
+        "true" => Operand::Bool(true),
+        "false" => Operand::Bool(false),
+        "null" => Operand::Null,
+        _ => match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(inner) => Operand::Text(inner.replace("\\\"", "\"")),
+            None => match text.parse() {
+                Ok(number) => Operand::Number(number),
+                Err(_) => Operand::Text(text.to_owned()),
+            },
+        },
+    })
+}
+
+impl Query {
+    fn takes<'js>(&self, ctx: &Ctx<'js>, element: Value<'js>) -> Result<bool> {
+        let found = follow(ctx, element, &self.path)?;
+        let Some((operator, operand)) = &self.test else { return Ok(!found.is_undefined()) };
+        let order = compared(&found, operand);
+        let like = || match (found.as_string(), operand) {
+            (Some(text), Operand::Text(pattern)) => text.to_string().map(|text| matches(pattern, &text)),
+            _ => Ok(false),
+        };
+        Ok(match operator {
+            Operator::Is => order == Some(Ordering::Equal),
+            // An element without such a place is neither equal nor unequal.
+            Operator::IsNot => !found.is_undefined() && order != Some(Ordering::Equal),
+            Operator::Less => order == Some(Ordering::Less),
+            Operator::AtMost => matches!(order, Some(Ordering::Less | Ordering::Equal)),
+            Operator::More => order == Some(Ordering::Greater),
+            Operator::AtLeast => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
+            Operator::Like => like()?,
+            Operator::Unlike => found.is_string() && !like()?,
+        })
+    }
+}
+
+/// `None` for values of different types.
+fn compared(found: &Value<'_>, operand: &Operand) -> Option<Ordering> {
+    match operand {
+        Operand::Text(text) => Some(found.as_string()?.to_string().ok()?.as_str().cmp(text)),
+        Operand::Number(number) => found.as_number()?.partial_cmp(number),
+        Operand::Bool(truth) => Some(found.as_bool()?.cmp(truth)),
+        Operand::Null => found.is_null().then_some(Ordering::Equal),
+    }
+}
+
+fn follow<'js>(ctx: &Ctx<'js>, value: Value<'js>, parts: &[Part]) -> Result<Value<'js>> {
     let undefined = || Value::new_undefined(ctx.clone());
     let Some((part, rest)) = parts.split_first() else { return Ok(value) };
     if let Some(array) = value.as_array() {
-        if part == "#" {
-            if rest.is_empty() {
-                return Ok(Value::new_number(ctx.clone(), array.len() as f64));
+        return match part {
+            Part::Query(query) => queried(ctx, array, query, rest),
+            Part::Name(name) if name == "#" && rest.is_empty() => {
+                Ok(Value::new_number(ctx.clone(), array.len() as f64))
             }
-            let out = Array::new(ctx.clone())?;
-            for item in array.iter::<Value<'js>>() {
-                let found = follow(ctx, item?, rest)?;
-                if !found.is_undefined() {
-                    out.set(out.len(), found)?;
-                }
-            }
-            return Ok(out.into_value());
-        }
-        return match part.parse::<usize>() {
-            Ok(index) => follow(ctx, array.get(index)?, rest),
-            Err(_) => Ok(undefined()),
+            Part::Name(name) if name == "#" => collected(ctx, array, |_| Ok(true), rest),
+            Part::Name(name) => match name.parse::<usize>() {
+                Ok(index) => follow(ctx, array.get(index)?, rest),
+                Err(_) => Ok(undefined()),
+            },
         };
     }
-    let Some(object) = value.as_object() else { return Ok(undefined()) };
-    if part.contains(['*', '?']) {
+    let (Some(object), Part::Name(name)) = (value.as_object(), part) else { return Ok(undefined()) };
+    if name.contains(['*', '?']) {
         for key in object.keys::<String>() {
             let key = key?;
-            if matches(part, &key) {
+            if matches(name, &key) {
                 return follow(ctx, object.get(key)?, rest);
             }
         }
         return Ok(undefined());
     }
-    follow(ctx, object.get(part.as_str())?, rest)
+    follow(ctx, object.get(name.as_str())?, rest)
+}
+
+fn queried<'js>(ctx: &Ctx<'js>, array: &Array<'js>, query: &Query, rest: &[Part]) -> Result<Value<'js>> {
+    if query.all {
+        return collected(ctx, array, |item| query.takes(ctx, item.clone()), rest);
+    }
+    for item in array.iter::<Value<'js>>() {
+        let item = item?;
+        if query.takes(ctx, item.clone())? {
+            return follow(ctx, item, rest);
+        }
+    }
+    Ok(Value::new_undefined(ctx.clone()))
+}
+
+/// What lies at `rest` of each element that is wanted.
+fn collected<'js>(
+    ctx: &Ctx<'js>,
+    array: &Array<'js>,
+    wanted: impl Fn(&Value<'js>) -> Result<bool>,
+    rest: &[Part],
+) -> Result<Value<'js>> {
+    let out = Array::new(ctx.clone())?;
+    for item in array.iter::<Value<'js>>() {
+        let item = item?;
+        if wanted(&item)? {
+            let found = follow(ctx, item, rest)?;
+            if !found.is_undefined() {
+                out.set(out.len(), found)?;
+            }
+        }
+    }
+    Ok(out.into_value())
 }
 
 fn matches(pattern: &str, text: &str) -> bool {
@@ -84,5 +275,67 @@ fn matches(pattern: &str, text: &str) -> bool {
             Some(t) if c == '?' || c == t => matches(&pattern[c.len_utf8()..], &text[t.len_utf8()..]),
             _ => false,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rquickjs::{Context, Runtime};
+
+    fn selected(path: &str) -> String {
+        let runtime = Runtime::new().expect("a runtime");
+        let context = Context::full(&runtime).expect("a context");
+        context.with(|ctx| {
+            let value = ctx
+                .json_parse(
+                    r#"{"friends":[{"first":"Dale","age":44,"nets":["ig","fb"]},{"first":"Roger","age":68,"nets":["fb"],"ok":true},
+                    {"first":"Jane","age":47,"nets":["ig"]}],"n":[1,5,9],"a.b":{"c":1}}"#,
+                )
+                .expect("json");
+            match select(&ctx, value, path) {
+                Ok(found) => ctx.json_stringify(found).expect("json").map_or_else(
+                    || "undefined".to_owned(),
+                    |text| text.to_string().expect("text"),
+                ),
+                Err(_) => "refused".to_owned(),
+            }
+        })
+    }
+
+    #[test]
+    fn paths_are_gjsons() {
+        for (path, expected) in [
+            ("friends.#", "3"),
+            ("friends.1.first", "\"Roger\""),
+            ("friends.#.age", "[44,68,47]"),
+            (r"a\.b.c", "1"),
+            ("fr*.0.age", "44"),
+            (r#"friends.#(first=="Jane").age"#, "47"),
+            ("friends.#(age>45).first", "\"Roger\""),
+            ("friends.#(age > 45)#.first", "[\"Roger\",\"Jane\"]"),
+            ("friends.#(age<=44)#.first", "[\"Dale\"]"),
+            (r#"friends.#(first!="Dale")#.age"#, "[68,47]"),
+            (r#"friends.#(first%"*a*e")#.first"#, "[\"Dale\",\"Jane\"]"),
+            (r#"friends.#(first!%"*a*e")#.first"#, "[\"Roger\"]"),
+            ("friends.#(ok)#.first", "[\"Roger\"]"),
+            ("friends.#(ok==true).first", "\"Roger\""),
+            (r#"friends.#(nets.#(=="ig"))#.first"#, "[\"Dale\",\"Jane\"]"),
+            ("n.#(>4)", "5"),
+            ("n.#(>4)#", "[5,9]"),
+            (r#"friends.#(first==").").age"#, "undefined"),
+            ("friends.#(nothing).age", "undefined"),
+            ("n.#(>4", "refused"),
+            ("friends|0", "refused"),
+            ("@reverse", "refused"),
+        ] {
+            assert_eq!(selected(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn queries_within_queries_end() {
+        let deep = format!("{}x{}", "#(".repeat(10_000), ")".repeat(10_000));
+        assert_eq!(selected(&deep), "refused");
     }
 }

@@ -248,7 +248,7 @@ fn a_failing_summary_and_teardown_keep_the_report() {
             && lines.iter().any(|line| line.contains("no summary")),
         "{lines:?}"
     );
-    assert!(report.text().contains("iterations"));
+    assert!(report.text(script::Detail::Full).contains("iterations"));
 }
 
 #[test]

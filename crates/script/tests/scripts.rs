@@ -115,6 +115,19 @@ scripts! {
 }
 
 #[test]
+fn chais_words_are_checks_and_the_first_that_fails_ends_its_describe() {
+    let expected = Expected { failed_checks: 2, ..counts(1, 1, 16) };
+    let (report, lines) = check("chai.js", &expected);
+    let groups = &report.data["root_group"]["groups"];
+    assert_eq!(groups[0]["checks"][0]["name"], "expected status to equal 200");
+    assert_eq!(groups[1]["checks"].as_array().map(Vec::len), Some(1));
+    let said = |part: &str| lines.iter().any(|(_, text)| text.contains(part));
+    assert!(said("expected one to equal 2, got 1") && said("nobody"), "{lines:?}");
+    let page = &report.outputs[0].1;
+    assert!(page.contains("&lt;chai&gt;") && page.contains("http_req_duration") && !page.contains("http://"));
+}
+
+#[test]
 fn groups_and_checks_lie_in_a_tree() {
     let expected = Expected { failed_checks: 6, ..counts(6, 6, 18) };
     let (report, _) = check("group_check.js", &expected);
@@ -122,7 +135,7 @@ fn groups_and_checks_lie_in_a_tree() {
     assert_eq!((&shop["path"], &shop["groups"][0]["path"]), (&"::shop".into(), &"::shop::cart".into()));
     assert_eq!(shop["groups"][0]["checks"][1]["fails"], 6);
     assert_eq!(shop["id"].as_str().unwrap().len(), 32);
-    let text = report.text();
+    let text = report.text(script::Detail::Full);
     assert!(text.contains("✗ never") && text.contains("█ cart"), "{text}");
 }
 

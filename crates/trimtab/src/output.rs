@@ -66,9 +66,14 @@ impl Output {
     /// A line about a result, beside it: to standard error, whatever the format; nothing when quiet.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.clear_line();
-            discard(writeln!(std::io::stderr().lock(), "{text}"));
+            self.aside(text);
         }
+    }
+
+    /// What a user's own program says: to standard error, however quiet.
+    pub fn aside(&self, text: &str) {
+        self.clear_line();
+        discard(writeln!(std::io::stderr().lock(), "{text}"));
     }
 
     /// What goes on right now; rewritten by the next.

@@ -9,8 +9,8 @@ use crate::user::User;
 use crate::values::{array_buffer, function};
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::{Constructor, Opt, This};
-use rquickjs::object::Accessor;
-use rquickjs::{Class, Ctx, JsLifetime, Object, Result, String as JsString, Value};
+use rquickjs::object::{Accessor, Property};
+use rquickjs::{Class, Ctx, Function, JsLifetime, Object, Result, String as JsString, Value};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -79,6 +79,32 @@ pub(crate) fn prototype<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
         "request" => request,
     );
     function(ctx, &object, "json", json)?;
+    object.prop("toJSON", Property::from(Function::new(ctx.clone(), whole)?).configurable())?;
+    Ok(object)
+}
+
+/// What `JSON.stringify` of a response shows, in k6's order.
+const SHOWN: &[&str] = &[
+    "remote_ip",
+    "remote_port",
+    "url",
+    "status",
+    "status_text",
+    "proto",
+    "headers",
+    "cookies",
+    "body",
+    "timings",
+    "error",
+    "error_code",
+    "request",
+];
+
+fn whole<'js>(ctx: Ctx<'js>, this: This<Object<'js>>) -> Result<Object<'js>> {
+    let object = Object::new(ctx)?;
+    for name in SHOWN {
+        object.set(*name, this.0.get::<_, Value<'js>>(*name)?)?;
+    }
     Ok(object)
 }
 

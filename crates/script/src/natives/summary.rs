@@ -21,5 +21,6 @@ fn parse(ctx: &Ctx<'_>, json: &str) -> Result<Value> {
 
 fn text(ctx: Ctx<'_>, data: String, options: String) -> Result<String> {
     let options = parse(&ctx, &options)?;
-    Ok(summary::text(&parse(&ctx, &data)?, options["indent"].as_str().unwrap_or("")))
+    let indent = options["indent"].as_str().unwrap_or("");
+    Ok(summary::text(&parse(&ctx, &data)?, indent, summary::Detail::Compact))
 }

@@ -50,6 +50,8 @@ pub struct Overrides {
     pub no_setup: bool,
     pub no_teardown: bool,
     pub no_thresholds: bool,
+    /// Options in place of the script's own, by k6's names: `maxRedirects`.
+    pub options: Vec<(&'static str, Value)>,
     /// This generator's part, over the script's `executionSegment`.
     pub share: Option<Share>,
 }
@@ -83,12 +85,13 @@ impl Options {
         overrides: &Overrides,
         env: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let empty = Map::new();
-        let map = match options {
-            Value::Null => &empty,
-            Value::Object(map) => map,
+        let mut map = match options {
+            Value::Null => Map::new(),
+            Value::Object(map) => map.clone(),
             _ => bail!("options: expected an object"),
         };
+        map.extend(overrides.options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let map = &map;
         let reader = Reader::new("options", map);
         let mut tags = reader.tags("tags")?;
         tags.retain(|(name, _)| overrides.tags.iter().all(|(own, _)| own != name));

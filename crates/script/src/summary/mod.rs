@@ -8,4 +8,5 @@ mod text;
 pub(crate) use data::data;
 pub(crate) use export::export;
 pub(crate) use junit::junit;
+pub use text::Detail;
 pub(crate) use text::text;

@@ -1,10 +1,13 @@
-//! The end-of-test summary as k6 prints it: thresholds, checks, groups, metrics.
+//! The end-of-test summary as k6 prints it: thresholds, checks, groups, metrics in columns. Compact: of the parts of a
+//! request only those with thresholds are listed.
 
 use serde_json::Value;
 use std::fmt::Write;
 
-/// Width of a metric's name with its dots.
+/// Least width of a metric's name with its dots.
 const NAME_WIDTH: usize = 35;
+/// Dots after the longest name.
+const DOTS: usize = 3;
 
 /// Headings of the built-in metrics, and how their names begin.
 const SECTIONS: &[(&str, &[&str])] = &[
@@ -13,14 +16,32 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("NETWORK", &["data_"]),
     ("WEBSOCKET", &["ws_"]),
 ];
+/// Parts of a request's time.
+const PARTS: &[&str] = &[
+    "http_req_blocked",
+    "http_req_connecting",
+    "http_req_tls_handshaking",
+    "http_req_sending",
+    "http_req_waiting",
+    "http_req_receiving",
+];
+
+/// How much is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    #[default]
+    Compact,
+    /// Every metric.
+    Full,
+}
 
 /// From the data that `handleSummary` gets.
-pub(crate) fn text(data: &Value, indent: &str) -> String {
+pub(crate) fn text(data: &Value, indent: &str, detail: Detail) -> String {
     let mut out = String::new();
     thresholds(data, &mut out);
     out.push_str("\n  █ TOTAL RESULTS\n\n");
     checks(data, &mut out);
-    metrics(data, &mut out);
+    metrics(data, detail, &mut out);
     out.lines()
         .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("{indent}{line}\n") })
         .collect()
@@ -34,18 +55,19 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
+fn has_thresholds(metric: &Value) -> bool {
+    metric["thresholds"].as_object().is_some_and(|all| !all.is_empty())
+}
+
 fn thresholds(data: &Value, out: &mut String) {
     let mut any = false;
-    for (name, metric) in entries(&data["metrics"]) {
-        let Some(thresholds) = metric["thresholds"].as_object().filter(|all| !all.is_empty()) else {
-            continue;
-        };
+    for (name, metric) in entries(&data["metrics"]).filter(|(_, metric)| has_thresholds(metric)) {
         if !any {
             out.push_str("\n  █ THRESHOLDS\n");
             any = true;
         }
         let _written = writeln!(out, "\n    {name}");
-        for (text, one) in thresholds {
+        for (text, one) in entries(&metric["thresholds"]) {
             let mark = if one["ok"] == true { '✓' } else { '✗' };
             let figure = text.split(['<', '>', '=', '!']).next().unwrap_or("").trim();
             let value = metric["values"][figure].as_f64();
@@ -65,10 +87,15 @@ fn checks(data: &Value, out: &mut String) {
     let (passes, fails) = (number("passes"), number("fails"));
     let total = passes + fails;
     let seconds = data["state"]["testRunDurationMs"].as_f64().unwrap_or(0.0) / 1e3;
-    line(out, "checks_total", &format!("{total} {}/s", figure(total / seconds.max(1e-9))));
-    let share = |part: f64| format!("{:.2}% {part} out of {total}", part / total.max(1.0) * 100.0);
-    line(out, "checks_succeeded", &share(passes));
-    line(out, "checks_failed", &share(fails));
+    let part = |part: f64| (percent(part / total.max(1.0)), format!("{part} out of {total}"));
+    let rows = [
+        ("checks_total", (figure(total, 6), format!("{}/s", figure(total / seconds.max(1e-9), 6)))),
+        ("checks_succeeded", part(passes)),
+        ("checks_failed", part(fails)),
+    ];
+    let rows =
+        rows.map(|(name, (value, more))| Row { name: name.to_owned(), cells: Cells::Pair(value, more) });
+    write_rows(out, &rows, &Widths::of(&rows));
     out.push('\n');
     group(&data["root_group"], "    ", out);
     out.push('\n');
@@ -92,78 +119,137 @@ fn group(value: &Value, indent: &str, out: &mut String) {
     }
 }
 
-fn metrics(data: &Value, out: &mut String) {
-    let all: Vec<(&String, &Value)> =
-        entries(&data["metrics"]).filter(|(name, _)| *name != "checks").collect();
-    let base = |name: &str| name.split('{').next().unwrap_or("").to_owned();
-    let section =
-        |name: &str| SECTIONS.iter().position(|(_, starts)| starts.iter().any(|s| base(name).starts_with(s)));
-    let mut write = |title: &str, wanted: Option<usize>| {
-        let mut any = false;
-        for (name, metric) in all.iter().filter(|(name, _)| section(name) == wanted) {
-            if !any {
-                let _written = writeln!(out, "    {title}");
-                any = true;
+/// A metric's line.
+struct Row {
+    name: String,
+    cells: Cells,
+}
+
+enum Cells {
+    /// A value, and what is said of it.
+    Pair(String, String),
+    Trend(Vec<String>),
+}
+
+/// So that what belongs together stands below each other.
+#[derive(Default)]
+struct Widths {
+    name: usize,
+    value: usize,
+    trend: Vec<usize>,
+}
+
+impl Widths {
+    fn of<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Self {
+        let mut widths = Self::default();
+        for row in rows {
+            widths.name = widths.name.max(row.name.chars().count() + DOTS);
+            match &row.cells {
+                Cells::Pair(value, _) => widths.value = widths.value.max(value.chars().count()),
+                Cells::Trend(cells) => {
+                    widths.trend.resize(widths.trend.len().max(cells.len()), 0);
+                    for (width, cell) in widths.trend.iter_mut().zip(cells) {
+                        *width = (*width).max(cell.chars().count());
+                    }
+                }
             }
-            let is_sub = name.contains('{');
-            let shown = if is_sub {
-                format!("  {{ {}", name.split_once('{').unwrap_or(("", "")).1.replace('}', " }"))
-            } else {
-                name.to_string()
-            };
-            line(out, &shown, &values(metric, &data["options"]["summaryTrendStats"]));
         }
-        if any {
-            out.push('\n');
-        }
-    };
-    write("CUSTOM", None);
-    for (index, (title, _)) in SECTIONS.iter().enumerate() {
-        write(title, Some(index));
+        widths.name = widths.name.max(NAME_WIDTH);
+        widths
     }
 }
 
-fn line(out: &mut String, name: &str, values: &str) {
-    let dots = NAME_WIDTH.saturating_sub(name.chars().count()).max(1);
-    let _written = writeln!(out, "    {name}{}: {values}", ".".repeat(dots));
+fn write_rows(out: &mut String, rows: &[Row], widths: &Widths) {
+    for Row { name, cells } in rows {
+        let dots = ".".repeat(widths.name.saturating_sub(name.chars().count()));
+        let values = match cells {
+            Cells::Pair(value, more) => format!("{value:<width$} {more}", width = widths.value),
+            Cells::Trend(cells) => {
+                let padded = cells.iter().zip(&widths.trend).map(|(cell, width)| format!("{cell:<width$}"));
+                padded.collect::<Vec<_>>().join(" ")
+            }
+        };
+        let _written = writeln!(out, "    {name}{dots}: {}", values.trim_end());
+    }
+}
+
+fn metrics(data: &Value, detail: Detail, out: &mut String) {
+    let base = |name: &str| name.split('{').next().unwrap_or("").to_owned();
+    let listed = |(name, metric): &(&String, &Value)| {
+        *name != "checks"
+            && (detail == Detail::Full || has_thresholds(metric) || !PARTS.contains(&base(name).as_str()))
+    };
+    let section =
+        |name: &str| SECTIONS.iter().position(|(_, starts)| starts.iter().any(|s| base(name).starts_with(s)));
+    let stats = &data["options"]["summaryTrendStats"];
+    let rows_of = |wanted: Option<usize>| -> Vec<Row> {
+        let of_it = entries(&data["metrics"]).filter(listed).filter(|(name, _)| section(name) == wanted);
+        of_it.map(|(name, metric)| Row { name: shown_name(name), cells: cells(metric, stats) }).collect()
+    };
+    let sections = (0..SECTIONS.len()).map(|at| (SECTIONS[at].0, rows_of(Some(at))));
+    let all: Vec<(&str, Vec<Row>)> = std::iter::once(("CUSTOM", rows_of(None))).chain(sections).collect();
+    let widths = Widths::of(all.iter().flat_map(|(_, rows)| rows));
+    for (title, rows) in all.iter().filter(|(_, rows)| !rows.is_empty()) {
+        let _written = writeln!(out, "    {title}");
+        write_rows(out, rows, &widths);
+        out.push('\n');
+    }
+}
+
+fn shown_name(name: &str) -> String {
+    match name.split_once('{') {
+        Some((_, tags)) => format!("  {{ {}", tags.replace('}', " }")),
+        None => name.to_owned(),
+    }
 }
 
 /// `stats`: which figures of a trend, in this order.
-fn values(metric: &Value, stats: &Value) -> String {
+fn cells(metric: &Value, stats: &Value) -> Cells {
     let value = |name: &str| metric["values"][name].as_f64().unwrap_or(0.0);
     let shown = |name: &str| show(metric, name, value(name));
     match metric["type"].as_str().unwrap_or("") {
-        "counter" => format!("{} {}/s", shown("count"), shown("rate")),
-        "gauge" => format!("{} min={} max={}", shown("value"), shown("min"), shown("max")),
+        "counter" => Cells::Pair(shown("count"), format!("{}/s", shown("rate"))),
+        "gauge" => Cells::Pair(shown("value"), format!("min={} max={}", shown("min"), shown("max"))),
         "rate" => {
             let (passes, fails) = (value("passes"), value("fails"));
-            format!("{:.2}% {passes} out of {}", value("rate") * 100.0, passes + fails)
+            Cells::Pair(percent(value("rate")), format!("{passes} out of {}", passes + fails))
         }
-        _ => items(stats)
-            .filter_map(Value::as_str)
-            .map(|name| format!("{name}={}", shown(name)))
-            .collect::<Vec<_>>()
-            .join(" "),
+        _ => {
+            let names = items(stats).filter_map(Value::as_str);
+            Cells::Trend(names.map(|name| format!("{name}={}", shown(name))).collect())
+        }
     }
 }
 
 fn show(metric: &Value, name: &str, value: f64) -> String {
     match metric["contains"].as_str() {
-        _ if metric["type"] == "rate" => format!("{:.2}%", value * 100.0),
+        _ if metric["type"] == "rate" => percent(value),
         Some("time") if name != "count" => time(value),
         Some("data") => bytes(value),
-        _ => figure(value),
+        _ => figure(value, 6),
     }
 }
 
-/// Milliseconds as k6 prints them.
+/// A share of 1, never rounded up: 99.996 % is not all.
+fn percent(share: f64) -> String {
+    format!("{:.2}%", cut(share * 100.0))
+}
+
+/// Two decimals, the rest cut off. What a binary fraction lacks to the last decimal is given to it.
+fn cut(value: f64) -> f64 {
+    let hundredths = value * 100.0;
+    (hundredths + hundredths.abs() * 1e-12).trunc() / 100.0
+}
+
+/// Milliseconds as k6 prints them: two decimals of the unit that fits, cut off.
 fn time(ms: f64) -> String {
     match ms.abs() {
         0.0 => "0s".to_owned(),
-        a if a < 1.0 => format!("{}µs", figure(ms * 1e3)),
-        a if a < 1e3 => format!("{}ms", figure(ms)),
-        a if a < 6e4 => format!("{}s", figure(ms / 1e3)),
-        _ => crate::duration::show(std::time::Duration::from_secs_f64(ms.max(0.0) / 1e3)),
+        a if a < 1e-3 => format!("{:.0}ns", (ms * 1e6).trunc()),
+        a if a < 1.0 => format!("{}µs", figure(cut(ms * 1e3), 2)),
+        a if a < 1e3 => format!("{}ms", figure(cut(ms), 2)),
+        a if a < 6e4 => format!("{}s", figure(cut(ms / 1e3), 2)),
+        _ => crate::duration::show(std::time::Duration::from_secs_f64((ms.max(0.0) / 1e3).trunc())),
     }
 }
 
@@ -175,18 +261,12 @@ fn bytes(value: f64) -> String {
         }
         (value, unit) = (value / 1e3, next);
     }
-    if unit == "B" { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
+    let places = usize::from(unit != "B" && value.abs() < 10.0);
+    format!("{value:.places$} {unit}")
 }
 
-/// Up to six decimals, without trailing zeros.
-fn figure(value: f64) -> String {
-    let places = if value.abs() >= 1e3 {
-        2
-    } else if value.abs() >= 10.0 {
-        4
-    } else {
-        6
-    };
+/// Without trailing zeros.
+fn figure(value: f64, places: usize) -> String {
     let text = format!("{value:.places$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
@@ -196,9 +276,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn the_text_has_k6s_content() {
-        let data = json!({
+    fn data() -> Value {
+        json!({
             "options": { "summaryTrendStats": ["avg", "p(95)"] },
             "state": { "testRunDurationMs": 2000.0 },
             "root_group": { "checks": [{ "name": "is ok", "passes": 3, "fails": 1 }],
@@ -207,22 +286,68 @@ mod tests {
                 "checks": { "type": "rate", "values": { "rate": 0.75, "passes": 3, "fails": 1 } },
                 "http_req_duration": { "type": "trend", "contains": "time",
                     "values": { "avg": 1.5, "p(95)": 250.25 }, "thresholds": { "p(95)<200": { "ok": false } } },
+                "http_req_duration{expected_response:true}": { "type": "trend", "contains": "time",
+                    "values": { "avg": 0.123456, "p(95)": 65_500.0 } },
+                "http_req_waiting": { "type": "trend", "contains": "time", "values": { "avg": 1.0, "p(95)": 2.0 } },
+                "http_req_failed": { "type": "rate", "values": { "rate": 0.99996, "passes": 99_996, "fails": 4 } },
                 "http_reqs": { "type": "counter", "contains": "default", "values": { "count": 4.0, "rate": 2.0 } },
-                "data_received": { "type": "counter", "contains": "data", "values": { "count": 4096.0, "rate": 2048.0 } },
+                "data_received": { "type": "counter", "contains": "data", "values": { "count": 4096.0, "rate": 204_800.0 } },
             },
-        });
-        let text = text(&data, " ");
-        for part in [
-            "✗ 'p(95)<200' p(95)=250.25ms",
-            "checks_succeeded...................: 75.00% 3 out of 4",
-            "✗ is ok",
-            "↳  75% — ✓ 3 / ✗ 1",
-            "█ shop",
-            "avg=1.5ms p(95)=250.25ms",
-            ": 4 2/s",
-            ": 4.1 kB 2.0 kB/s",
+        })
+    }
+
+    #[test]
+    fn the_text_has_k6s_content() {
+        expect_test::expect![[r#"
+            It says:
+
+              █ THRESHOLDS
+
+                http_req_duration
+                ✗ 'p(95)<200' p(95)=250.25ms
+
+              █ TOTAL RESULTS
+
+                checks_total.......................: 4      2/s
+                checks_succeeded...................: 75.00% 3 out of 4
+                checks_failed......................: 25.00% 1 out of 4
+
+                ✗ is ok
+                 ↳  75% — ✓ 3 / ✗ 1
+
+                █ shop
+
+                  ✓ in
+
+                HTTP
+                http_req_duration..................: avg=1.5ms    p(95)=250.25ms
+                  { expected_response:true }.......: avg=123.45µs p(95)=1m5s
+                http_req_failed....................: 99.99% 99996 out of 100000
+                http_reqs..........................: 4      2/s
+
+                NETWORK
+                data_received......................: 4.1 kB 205 kB/s
+
+        "#]]
+        .assert_eq(&format!("It says:\n{}", text(&data(), "", Detail::Compact)));
+    }
+
+    #[test]
+    fn the_parts_of_a_request_are_in_the_full_text() {
+        assert!(text(&data(), "", Detail::Full).contains("http_req_waiting"));
+    }
+
+    #[test]
+    fn figures_are_cut_and_not_rounded() {
+        for (ms, expected) in [
+            (0.0, "0s"),
+            (2e-5, "20ns"),
+            (0.999_999, "999.99µs"),
+            (4.35, "4.35ms"),
+            (1999.0, "1.99s"),
+            (61_000.0, "1m1s"),
         ] {
-            assert!(text.contains(part), "{part} is not in:\n{text}");
+            assert_eq!(time(ms), expected);
         }
     }
 }

@@ -10,7 +10,7 @@ export default function () {
     'agent': (r) => r.json('headers.user-agent') === 'tester/1' && r.json('headers.x-a') === '1',
     'text': (r) => r.status_text === '200 OK' && r.proto === 'HTTP/1.1' && r.remote_ip === '127.0.0.1' && r.remote_port > 0,
     'timings': (r) => r.timings.duration >= r.timings.waiting && r.timings.waiting > 0,
-    'as JSON': (r) => typeof JSON.stringify(r) === 'string',
+    'as JSON': (r) => JSON.parse(JSON.stringify(r)).status === 200 && JSON.stringify(r).includes('"X-Test-Header":"one"'),
   });
   check(http.get(`${__ENV.URL}/ok`), { discarded: (r) => r.body === null });
   check(http.post(`${__ENV.URL}/echo`, 'squeezed', { compression: 'gzip', responseType: 'text' }), {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use load::out::Outputs;
 use script::{Failed, Level, Overrides, Progress, Report, RunSettings};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +41,80 @@ pub struct ScriptFlags {
     /// Judge no thresholds
     #[arg(long)]
     pub no_thresholds: bool,
+    /// How much the summary lists: full has the parts of each request's time too
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    pub summary_mode: SummaryMode,
+    /// Print no summary
+    #[arg(long)]
+    pub no_summary: bool,
+    /// Figures of each trend in the summary, such as avg,p(99),count
+    #[arg(long, value_delimiter = ',', value_name = "FIGURES")]
+    pub summary_trend_stats: Vec<String>,
+    /// Redirects to follow
+    #[arg(long, value_name = "N")]
+    pub max_redirects: Option<u32>,
+    /// Requests per second of all users together at most
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rps: Option<u32>,
+    /// User-Agent header
+    #[arg(long, value_name = "TEXT")]
+    pub user_agent: Option<String>,
+    /// Keep no body unless its request says so
+    #[arg(long)]
+    pub discard_response_bodies: bool,
+    /// A connection for each request
+    #[arg(long)]
+    pub no_connection_reuse: bool,
+    /// New connections for each iteration
+    #[arg(long)]
+    pub no_vu_connection_reuse: bool,
+    /// Accept any certificate: for test systems only
+    #[arg(long)]
+    pub insecure_skip_tls_verify: bool,
     /// Send no traceparent header
     #[arg(long)]
     pub no_traceparent: bool,
     /// A folder more from which scripts may read files; may be repeated
     #[arg(long, value_name = "FOLDER")]
     pub open_below: Vec<PathBuf>,
+}
+
+/// How much the summary lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SummaryMode {
+    #[default]
+    Compact,
+    Full,
+}
+
+impl SummaryMode {
+    fn detail(self) -> script::Detail {
+        match self {
+            Self::Compact => script::Detail::Compact,
+            Self::Full => script::Detail::Full,
+        }
+    }
+}
+
+impl ScriptFlags {
+    /// What is typed in place of the script's own options.
+    fn options(&self) -> Vec<(&'static str, Value)> {
+        let switch = |given: bool| given.then_some(Value::Bool(true));
+        let stats = &self.summary_trend_stats;
+        [
+            ("summaryTrendStats", (!stats.is_empty()).then(|| stats.as_slice().into())),
+            ("maxRedirects", self.max_redirects.map(Value::from)),
+            ("rps", self.rps.map(Value::from)),
+            ("userAgent", self.user_agent.as_deref().map(Value::from)),
+            ("discardResponseBodies", switch(self.discard_response_bodies)),
+            ("noConnectionReuse", switch(self.no_connection_reuse)),
+            ("noVUConnectionReuse", switch(self.no_vu_connection_reuse)),
+            ("insecureSkipTLSVerify", switch(self.insecure_skip_tls_verify)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
 }
 
 /// Whether a file is a script and no scenario.
@@ -92,6 +161,7 @@ fn settings(setting: &Setting, args: &LoadRunArgs) -> Result<RunSettings> {
         no_setup: flags.no_setup,
         no_teardown: flags.no_teardown,
         no_thresholds: flags.no_thresholds,
+        options: flags.options(),
         share: args.segment.as_ref().map(|text| text.parse().context("--segment")).transpose()?,
     };
     settings.open_below = readable(&here, &file, &flags.open_below)?;
@@ -102,7 +172,7 @@ fn settings(setting: &Setting, args: &LoadRunArgs) -> Result<RunSettings> {
     let output = setting.output;
     settings.listener = Arc::new(move |level, text| match level {
         Level::Debug => {}
-        Level::Info => output.note(text),
+        Level::Info => output.aside(text),
         Level::Warning | Level::Error => output.warn(text),
     });
     Ok(settings)
@@ -185,14 +255,14 @@ fn finish(setting: &Setting, args: &LoadRunArgs, report: &Report) -> Result<Answ
                 setting.output.result(text);
                 shown = true;
             }
-            "stderr" => setting.output.note(text),
+            "stderr" => setting.output.aside(text),
             path => write(Path::new(path), text)?,
         }
     }
     if setting.output.json() {
         setting.output.result(&serde_json::to_string_pretty(&report.export())?);
-    } else if !shown && report.outputs.is_empty() {
-        setting.output.result(&report.text());
+    } else if !shown && report.outputs.is_empty() && !args.script.no_summary {
+        setting.output.result(&report.text(args.script.summary_mode.detail()));
     }
     if let Some(why) = &report.ended_early {
         setting.output.warn(why);
