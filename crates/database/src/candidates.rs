@@ -280,7 +280,9 @@ impl Scan<'_> {
             return all;
         }
         if let Some((range, guess)) = ranged(lookups, &keys) {
-            all.push(make(vec![range], observed.unwrap_or(planned * guess), false));
+            let held = |c: &Condition| keys.iter().chain([&range]).any(|k| k.name == c.column.name);
+            let seen = observed.filter(|_| self.conditions.iter().all(held));
+            all.push(make(vec![range.clone()], seen.unwrap_or(planned * guess), false));
         }
         let lists = equal.iter().any(|c| c.comparison == Comparison::AnyOf);
         if let Some(sort) = self.sort.as_ref().filter(|_| !lists) {
@@ -349,12 +351,18 @@ impl Scan<'_> {
         let equal = lookups.iter().filter(|c| c.comparison == Comparison::Equal);
         for (condition, observed) in equal.flat_map(|c| rare.map(|o| (c, o))) {
             let Some(value) = common_value(condition, table) else { continue };
+            // That few rows came is its doing only where nothing else is asked for.
+            let selectivity =
+                if self.conditions.len() == 1 { observed } else { uncommon_share(condition, &value, table) };
+            if selectivity > MAX_EQUALITY_SHARE {
+                continue;
+            }
             let index = NewIndex {
                 table: self.table.clone(),
                 keys: vec![looked_up(condition)],
                 predicate: Some(Predicate::Except(condition.column.name.clone(), value)),
             };
-            all.push(Candidate { index, selectivity: observed, ordered: false, joined: false });
+            all.push(Candidate { index, selectivity, ordered: false, joined: false });
         }
         all
     }
@@ -381,6 +389,15 @@ fn predicate(condition: &Condition) -> Option<Predicate> {
 fn most_frequent(condition: &Condition, table: &Table) -> f64 {
     let statistics = table.columns.get(&condition.column.name).and_then(|c| c.statistics.as_ref());
     statistics.iter().flat_map(|s| &s.common).map(|(_, share)| *share).fold(0.0, f64::max)
+}
+
+/// Share of the rows that a value other than `common` has, on average.
+fn uncommon_share(condition: &Condition, common: &str, table: &Table) -> f64 {
+    let statistics = table.columns.get(&condition.column.name).and_then(|c| c.statistics.as_ref());
+    statistics.map_or(UNKNOWN_EQUALITY, |s| {
+        let of_it = s.common.iter().find(|(value, _)| value == common).map_or(0.0, |(_, share)| *share);
+        ((1.0 - s.null_share - of_it) / (s.distinct - 1.0).max(1.0)).clamp(0.0, 1.0)
+    })
 }
 
 /// A value that most rows of a column have; one that could name a person is too rare to be it.

@@ -216,6 +216,30 @@ async fn an_order_within_an_account_is_one_index_and_what_cannot_be_told_is_said
     assert!(gap.hint.ends_with("ON notes (kind) WHERE kind <> 'usual'"), "{gap:?}");
 }
 
+/// A member's few loans, and a flag that most rows have.
+const LOANS: &str = "
+CREATE TABLE loans (id bigint PRIMARY KEY, member_id int NOT NULL, due date NOT NULL, returned bool NOT NULL);
+INSERT INTO loans SELECT n, n * 7919 % 20000, date '2025-01-01' + n % 600, n % 4 <> 0 FROM generate_series(1, 200000) n;
+VACUUM (ANALYZE) loans";
+
+#[tokio::test]
+async fn the_flag_beside_a_selective_column_gets_no_index_of_its_own() {
+    let (server, client, hypopg) = server().await;
+    if hypopg {
+        // Our own estimate is what is tried here.
+        client.batch_execute("DROP EXTENSION hypopg").await.unwrap();
+    }
+    for statement in LOANS.split(';') {
+        client.batch_execute(statement).await.unwrap();
+    }
+    let database = Database::connect(&server.url()).await.unwrap();
+    let open = "SELECT id FROM loans WHERE member_id = 7 AND returned = false ORDER BY due";
+    let (plans, gaps) = told(&client, &database, &[open, open, open]).await;
+    let found = indexes(&plans);
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert!(matches!(names[..], [one] if one.starts_with("loans (member_id")), "{plans:#?} {gaps:#?}");
+}
+
 #[tokio::test]
 async fn writes_are_counted_between_the_snapshots() {
     let (server, client, _) = server().await;
