@@ -163,6 +163,33 @@ mod tests {
     }
 
     #[test]
+    fn what_starts_a_server_is_not_what_is_hot() {
+        let framework = "p:run@/x/site-packages/uvicorn/main.py:5";
+        let text = |between: &str, leaf: &str| {
+            format!(
+                "= GET /books 100 80\nGET /books cpu 3000 | t:web;p:<module>@/x/bin/uvicorn:8;{between}{leaf}"
+            )
+        };
+        check("hot_function", &profiled(&text("", framework)), &expect![[""]]);
+        check("hot_function", &profiled(&text("p:serve@/srv/app.py:9;", framework)), &expect![[""]]);
+        let handled = format!("{framework};p:books@/srv/app.py:30;p:dumps@/x/site-packages/fast/enc.py:5");
+        check(
+            "hot_function",
+            &profiled(&text("", &handled)),
+            &expect![[r#"
+                hot_function GET /books | 30.0 ms of CPU a request in books (srv/app.py:30) | p95 80.2 -> 56.2 (50.2..68.2) C
+            "#]],
+        );
+        check(
+            "hot_function",
+            &profiled(&text("p:serve@/srv/app.py:9;", "p:score@/srv/app.py:20")),
+            &expect![[r#"
+                hot_function GET /books | 30.0 ms of CPU a request in score (srv/app.py:20) | p95 80.2 -> 56.2 (50.2..68.2) C
+            "#]],
+        );
+    }
+
+    #[test]
     fn without_a_profile_the_rule_does_not_run() {
         check(
             "hot_function",

@@ -141,9 +141,20 @@ impl<'a> Code<'a> {
         })
     }
 
-    /// The nearest function of the service's own up from a node, the node itself included.
+    /// The nearest function of the service's own up from a node, the node itself included. What starts a server does not
+    /// own what the server does by itself.
     fn owner(&self, node: usize) -> Option<u32> {
-        self.upward(node).find(|frame| names::is_own(self.frame(*frame)))
+        let owner = self.upward(node).find(|frame| names::is_own(self.frame(*frame)))?;
+        let itself = self.profile.nodes[node].frame == owner;
+        let served = self.endpoints.iter().any(|endpoint| endpoint.operation.is_some());
+        (itself || !served || !self.is_start(node, owner)).then_some(owner)
+    }
+
+    /// Whether a function above a node only starts the program: no code of others lies between it and the outermost.
+    fn is_start(&self, node: usize, function: u32) -> bool {
+        let above = self.upward(node).skip_while(|frame| *frame != function);
+        let own = above.take_while(|frame| names::is_own(self.frame(*frame)));
+        own.last().is_some_and(|outermost| names::is_start(self.frame(outermost)))
     }
 
     /// A function's name as people read it.

@@ -132,6 +132,21 @@ pub(super) fn is_own(frame: &CodeFrame) -> bool {
     }
 }
 
+/// Whether a program begins with it: a Python script's own lines, `main`.
+pub(super) fn is_start(frame: &CodeFrame) -> bool {
+    let function = plain(&frame.function);
+    match frame.kind {
+        CodeKind::Python => function == "<module>",
+        CodeKind::Native => {
+            function == "main"
+                || function == "main.main"
+                || function.ends_with("::main")
+                || function.contains("::main::{")
+        }
+        CodeKind::JavaScript | CodeKind::Kernel | CodeKind::Label | CodeKind::Threads => false,
+    }
+}
+
 /// A function's name without the generic arguments of it and of its types, which name the types of others and run to
 /// hundreds of characters: `poll<axum::Json<T>>` is `poll`, `<Vec<T> as Debug>::fmt` is `<Vec as Debug>::fmt`.
 pub(super) fn plain(function: &str) -> Cow<'_, str> {
