@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Statements that are told apart; those beyond are summed as one.
 const MAX_STATEMENTS: usize = 4_096;
+/// Bytes of their texts.
+const MAX_TEXT_BYTES: usize = 16 << 20;
 const OTHERS: &str = "(other statements)";
 
 /// What one statement did.
@@ -53,7 +55,10 @@ impl Run<'_> {
 
 #[derive(Default)]
 pub(crate) struct Figures {
+    /// By text, which the figures do not repeat.
     of: HashMap<String, StatementFigures>,
+    /// Of the texts.
+    bytes: usize,
     ids: u64,
 }
 
@@ -94,16 +99,21 @@ impl Figures {
     }
 
     fn figures(&mut self, text: &str) -> &mut StatementFigures {
-        let text = if self.of.len() < MAX_STATEMENTS || self.of.contains_key(text) { text } else { OTHERS };
+        let fits = self.of.len() < MAX_STATEMENTS && self.bytes + text.len() <= MAX_TEXT_BYTES;
+        let text = if fits || self.of.contains_key(text) { text } else { OTHERS };
         if !self.of.contains_key(text) {
-            self.of.insert(text.to_owned(), StatementFigures { text: text.to_owned(), ..Default::default() });
+            self.bytes += text.len();
         }
         self.of.entry(text.to_owned()).or_default()
     }
 
     /// The largest total time first.
     pub(crate) fn sorted(&self) -> Vec<StatementFigures> {
-        let mut all: Vec<StatementFigures> = self.of.values().cloned().collect();
+        let mut all: Vec<StatementFigures> = self
+            .of
+            .iter()
+            .map(|(text, figures)| StatementFigures { text: text.clone(), ..figures.clone() })
+            .collect();
         let cost = |figures: &StatementFigures| figures.total_ns.saturating_add(figures.prepare_ns);
         all.sort_by(|a, b| cost(b).cmp(&cost(a)).then_with(|| a.text.cmp(&b.text)));
         all
@@ -163,5 +173,13 @@ mod tests {
         assert_eq!(all.len(), MAX_STATEMENTS + 1);
         assert_eq!(all[0].text, OTHERS);
         assert_eq!(all[0].calls, 10);
+
+        let mut figures = Figures::default();
+        for n in 0..400 {
+            let long = format!("{n}{}", "x".repeat(64 << 10));
+            figures.count(&Unit { transaction: false, spans: vec![statement(&long)] });
+        }
+        let all = figures.sorted();
+        assert_eq!((all.len(), all[0].text.as_str(), all[0].calls), (256, OTHERS, 145));
     }
 }

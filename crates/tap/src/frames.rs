@@ -7,6 +7,8 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 pub(crate) const KEPT_BYTES: usize = 64 << 10;
 /// No message of the protocol is longer.
 const MAX_MESSAGE_BYTES: u32 = 1 << 30;
+/// Room for a body that is kept between messages.
+const IDLE_BYTES: usize = 4 << 10;
 
 /// The stream is no sequence of Postgres messages.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +86,6 @@ impl Frames {
         self.in_body = true;
         self.whole = true;
         self.body.clear();
-        self.body.shrink_to(KEPT_BYTES / 8);
         self.rest = self.keys.build_hasher();
         Ok(true)
     }
@@ -92,6 +93,14 @@ impl Frames {
     /// No message has begun that has not ended.
     pub(crate) fn is_between(&self) -> bool {
         self.have == 0 && !self.in_body
+    }
+
+    /// Gives the room for a long body back, where none is being read.
+    pub(crate) fn rest_now(&mut self) {
+        if self.is_between() && self.body.capacity() > IDLE_BYTES {
+            self.body.clear();
+            self.body.shrink_to(IDLE_BYTES);
+        }
     }
 
     /// The beginning of the last message's body.
@@ -157,7 +166,10 @@ mod tests {
                 while frames.next(&mut bytes, true, |_| true).unwrap().is_some() {}
             }
             assert_eq!(frames.body().len(), KEPT_BYTES);
-            frames.rest()
+            let rest = frames.rest();
+            frames.rest_now();
+            assert!(frames.body.capacity() <= IDLE_BYTES);
+            rest
         };
         assert_eq!(rest(1, 1000), rest(1, 777));
         assert_ne!(rest(1, 1000), rest(2, 1000));

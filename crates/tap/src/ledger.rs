@@ -2,20 +2,26 @@
 //! bounded. Units become spans only when they are taken, so that no connection waits for that.
 
 use crate::figures::{Figures, StatementFigures};
-use crate::units::{Shape, Unit};
+use crate::units::{Room, Shape, Unit};
 use crate::write;
 use model::{SpanTable, sql};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Spans that wait to be taken; what comes beyond is counted and lost.
 const MAX_WAITING: usize = 200_000;
 /// Texts whose shapes are remembered; at the bound all are forgotten.
 const MAX_TEXTS: usize = 4_096;
-/// The same of shapes.
+/// The same of shapes ...
 const MAX_SHAPES: usize = 4_096;
+/// ... and of the bytes of their texts.
+const MAX_REMEMBERED_BYTES: usize = 16 << 20;
+/// Texts of all shapes that anybody holds: what is remembered, prepared, waiting to be answered or to be taken.
+const MAX_TEXT_BYTES: usize = 64 << 20;
+/// What a statement is called for which that had no room.
+const NO_ROOM: &str = "(a statement whose text found no room)";
 /// Of a condition within a unit's name.
 const MAX_TITLE_CHARS: usize = 48;
 /// Events that wait to be told; what comes beyond is only counted.
@@ -40,6 +46,8 @@ pub struct Counts {
     pub refused: u64,
     /// Spans that found no room.
     pub lost: u64,
+    /// Statements whose texts found no room, as often as they were read.
+    pub nameless: u64,
     pub bytes: u64,
 }
 
@@ -54,6 +62,7 @@ pub(crate) struct Tally {
     pub(crate) not_understood: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) lost: AtomicU64,
+    pub(crate) nameless: AtomicU64,
     pub(crate) bytes: AtomicU64,
 }
 
@@ -69,10 +78,10 @@ pub enum Event {
     Encrypted { connection: u64, by: &'static str },
     /// A connection was not understood after so many statements; its bytes go on.
     NotUnderstood { connection: u64, statements: u64, why: &'static str },
-    /// The server could not be reached: the client found a closed connection.
+    /// The server could not be reached: the client was told so.
     NoServer { connection: u64, why: String },
-    /// More connections than allowed: the client found a closed one.
-    TooMany { connection: u64 },
+    /// More connections than allowed: the client was told so.
+    TooMany { connection: u64, most: usize },
     /// A connection could not be taken.
     NotAccepted { why: String },
 }
@@ -93,9 +102,10 @@ impl std::fmt::Display for Event {
             Self::NoServer { connection, why } => {
                 write!(f, "connection {connection} was closed: {why}; is the server running?")
             }
-            Self::TooMany { connection } => write!(
+            Self::TooMany { connection, most } => write!(
                 f,
-                "connection {connection} was closed: too many connections; allow more with --max-connections"
+                "connection {connection} was refused: {most} are open; allow more with --max-connections, and \
+                 descriptors for them with ulimit -n"
             ),
             Self::NotAccepted { why } => write!(f, "a connection could not be taken: {why}"),
         }
@@ -133,7 +143,46 @@ struct Waiting {
 #[derive(Default)]
 struct Shapes {
     by_text: HashMap<u64, Arc<Shape>>,
-    all: HashMap<String, Arc<Shape>>,
+    by_shape: HashMap<u64, Arc<Shape>>,
+    /// Of the texts in `by_shape`.
+    bytes: usize,
+    /// Of all shapes that are left anywhere.
+    all_bytes: Arc<AtomicUsize>,
+    no_room: Option<Arc<Shape>>,
+}
+
+impl Shapes {
+    fn forget(&mut self) {
+        self.by_text.clear();
+        self.by_shape.clear();
+        self.bytes = 0;
+    }
+
+    /// The shape of a text that is normalised already, or `None` where there is no room for one more.
+    fn add(&mut self, hash: u64, normalised: String) -> Option<Arc<Shape>> {
+        if let Some(known) = self.by_shape.get(&hash) {
+            return Some(Arc::clone(known));
+        }
+        let mut shape = shape_of(normalised);
+        let bytes = shape.text.len() + shape.name.len() + shape.title.len();
+        if self.by_shape.len() >= MAX_SHAPES || self.bytes + bytes > MAX_REMEMBERED_BYTES {
+            self.forget();
+        }
+        shape.room = Room::take(&self.all_bytes, bytes, MAX_TEXT_BYTES)?;
+        let shape = Arc::new(shape);
+        self.bytes += bytes;
+        self.by_shape.insert(hash, Arc::clone(&shape));
+        Some(shape)
+    }
+
+    fn no_room(&mut self) -> Arc<Shape> {
+        let shape = self.no_room.get_or_insert_with(|| {
+            let text = NO_ROOM.to_owned();
+            let name = "statement without text".to_owned();
+            Arc::new(Shape { title: name.clone(), name, text, ..Shape::default() })
+        });
+        Arc::clone(shape)
+    }
 }
 
 /// Who is connected.
@@ -196,6 +245,7 @@ impl Ledger {
             not_understood: of(&tally.not_understood),
             refused: of(&tally.refused),
             lost: of(&tally.lost),
+            nameless: of(&tally.nameless),
             bytes: of(&tally.bytes),
         }
     }
@@ -214,16 +264,12 @@ impl Ledger {
             return Arc::clone(shape);
         }
         let normalised = normalised(text, how);
+        let shape_hash = self.keys.hash_one(&normalised);
         let mut shapes = lock(&self.shapes);
-        let known = shapes.all.get(&normalised).map(Arc::clone);
-        let shape = known.unwrap_or_else(|| {
-            let shape = Arc::new(shape_of(normalised));
-            if shapes.all.len() >= MAX_SHAPES {
-                shapes.all.clear();
-            }
-            shapes.all.insert(shape.text.clone(), Arc::clone(&shape));
-            shape
-        });
+        let Some(shape) = shapes.add(shape_hash, normalised) else {
+            count(&self.tally.nameless);
+            return shapes.no_room();
+        };
         if shapes.by_text.len() >= MAX_TEXTS {
             shapes.by_text.clear();
         }
@@ -268,7 +314,7 @@ fn shape_of(normalised: String) -> Shape {
     };
     let of_table = !table.is_empty();
     let title = format!("{name}{}", condition(&normalised));
-    Shape { text: normalised, name, title, of_table, verb: operation.verb }
+    Shape { text: normalised, name, title, of_table, verb: operation.verb, room: Room::default() }
 }
 
 /// What follows a statement's first WHERE, cut where it is long, without the numbers of its placeholders.
@@ -365,7 +411,30 @@ mod tests {
             ledger.shape(&format!("SELECT a{n}"), n + 100, Reading::default());
         }
         let shapes = lock(&ledger.shapes);
-        assert!(shapes.by_text.len() <= MAX_TEXTS && shapes.all.len() <= MAX_SHAPES);
+        assert!(shapes.by_text.len() <= MAX_TEXTS && shapes.by_shape.len() <= MAX_SHAPES);
+    }
+
+    #[test]
+    fn long_texts_are_bounded_by_their_bytes_and_those_without_room_are_counted() {
+        let ledger = Ledger::default();
+        let long = |n: usize| {
+            let text = format!("SELECT a{n:08}{}", "b".repeat(60_000));
+            ledger.shape(&text, n as u64, Reading::default())
+        };
+        let live = || lock(&ledger.shapes).all_bytes.load(Ordering::Relaxed);
+        // What nobody else holds goes with what is remembered.
+        for n in 0..400 {
+            assert!(long(n).text.len() > 60_000);
+            assert!(live() <= MAX_REMEMBERED_BYTES, "{n}: {}", live());
+        }
+        // What prepared statements and spans hold counts as long as they do.
+        let held: Vec<_> = (400..1_800).map(long).collect();
+        let nameless = held.iter().filter(|shape| shape.text == NO_ROOM).count();
+        assert!((250..300).contains(&nameless), "{nameless}");
+        assert_eq!(ledger.counts().nameless, nameless as u64);
+        assert!(live() <= MAX_TEXT_BYTES);
+        drop(held);
+        assert!(long(4_000).text.len() > 60_000, "there is room again");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Bytes are never changed, reordered or held: what cannot be written yet waits, and nothing is read meanwhile.
 
 use crate::ledger::{Event, Ledger, count, lock};
+use crate::refusal;
 use crate::session::{End, Session};
 use crate::socket::{Reader, Socket, Writer};
 use crate::{Address, Listener};
@@ -9,7 +10,7 @@ use net::Shutdown;
 use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -23,12 +24,17 @@ const MAX_READS: u32 = 16;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// After a connection that could not be taken: most likely there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Clients that are told why they are refused, at the same time; more find a closed connection. Each takes a descriptor
+/// beside those of `max_connections`.
+pub const MAX_REFUSALS: usize = 128;
+/// How often connections are looked at on which nothing happens.
+const QUIET_TICK: Duration = Duration::from_secs(1);
 
 /// How connections are treated.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub to: Address,
-    /// Open at the same time; more find a closed connection.
+    /// Open at the same time; more are refused.
     pub max_connections: usize,
     /// A pause between statements that ends a unit, where no transaction is open.
     pub gap: Duration,
@@ -43,23 +49,32 @@ struct House {
     ledger: Arc<Ledger>,
     shutdown: Shutdown,
     /// Connections that have a place.
-    taken: AtomicUsize,
+    taken: Arc<AtomicUsize>,
+    /// Those that are told that there is none.
+    refusing: Arc<AtomicUsize>,
 }
 
-/// A connection's place; dropping it makes room.
-struct Place(Arc<House>);
+impl House {
+    fn now_ns(&self) -> u64 {
+        let (unix_ns, at) = self.options.clock;
+        unix_ns.saturating_add(u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// One of a number of places; dropping it makes room.
+struct Place(Arc<AtomicUsize>);
 
 impl Place {
-    fn take(house: &Arc<House>) -> Option<Self> {
-        let before = house.taken.fetch_add(1, Ordering::Relaxed);
-        let place = Self(Arc::clone(house));
-        (before < house.options.max_connections).then_some(place)
+    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        let place = Self(Arc::clone(taken));
+        (before < most).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -78,7 +93,8 @@ impl Drop for EndOfLanes {
 /// a runtime of several does, the wake-ups cost more than the work.
 pub async fn run(listener: Listener, options: Options, ledger: Arc<Ledger>, shutdown: Shutdown) {
     let _end = EndOfLanes(shutdown.clone());
-    let house = Arc::new(House { listener, options, ledger, shutdown, taken: AtomicUsize::new(0) });
+    let (taken, refusing) = (Arc::default(), Arc::default());
+    let house = Arc::new(House { listener, options, ledger, shutdown, taken, refusing });
     let lanes = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_LANES);
     let mut running = JoinSet::new();
     for _ in 0..lanes {
@@ -97,20 +113,41 @@ pub async fn run(listener: Listener, options: Options, ledger: Arc<Ledger>, shut
 async fn lane(house: &Arc<House>) -> io::Result<()> {
     let listener = house.listener.accepting()?;
     let mut connections = JoinSet::new();
+    let mut sessions: Vec<Weak<Mutex<Session>>> = Vec::new();
+    let mut tick = tokio::time::interval(QUIET_TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
+            _ = tick.tick() => {
+                let now_ns = house.now_ns();
+                sessions.retain(|session| {
+                    session.upgrade().is_some_and(|session| {
+                        lock(&session).quiet(now_ns);
+                        true
+                    })
+                });
+                continue;
+            }
             () = house.shutdown.wait() => break,
         };
         match accepted {
             Ok(client) => {
                 let number = house.ledger.tally.connections.fetch_add(1, Ordering::Relaxed) + 1;
-                if let Some(place) = Place::take(house) {
-                    connections.spawn(serve(client, number, place));
+                if let Some(place) = Place::take(&house.taken, house.options.max_connections) {
+                    let gap_ns = u64::try_from(house.options.gap.as_nanos()).unwrap_or(u64::MAX);
+                    let session = Session::new(Arc::clone(&house.ledger), number, gap_ns);
+                    let session = Arc::new(Mutex::new(session));
+                    sessions.push(Arc::downgrade(&session));
+                    connections.spawn(serve(Arc::clone(house), client, number, session, place));
                 } else {
+                    let most = house.options.max_connections;
                     count(&house.ledger.tally.refused);
-                    house.ledger.tell(Event::TooMany { connection: number });
+                    house.ledger.tell(Event::TooMany { connection: number, most });
+                    if let Some(place) = Place::take(&house.refusing, MAX_REFUSALS) {
+                        connections.spawn(refuse(client, most, place));
+                    }
                 }
             }
             Err(error) => {
@@ -124,8 +161,21 @@ async fn lane(house: &Arc<House>) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve(mut client: Socket, number: u64, place: Place) {
-    let House { options, ledger, shutdown, .. } = &*place.0;
+async fn refuse(mut client: Socket, most: usize, place: Place) {
+    let why =
+        format!("trimtab tap: {most} connections are open, no more are let through (--max-connections)");
+    refusal::tell(&mut client, refusal::TOO_MANY, &why).await;
+    drop(place);
+}
+
+async fn serve(
+    house: Arc<House>,
+    mut client: Socket,
+    number: u64,
+    session: Arc<Mutex<Session>>,
+    _place: Place,
+) {
+    let House { options, ledger, shutdown, .. } = &*house;
     let connecting = tokio::time::timeout(CONNECT_PATIENCE, Socket::connect(&options.to));
     let connected = tokio::select! {
         connected = connecting => connected,
@@ -139,17 +189,17 @@ async fn serve(mut client: Socket, number: u64, place: Place) {
                 _ => format!("{} takes no connection within {} s", options.to, CONNECT_PATIENCE.as_secs()),
             };
             count(&ledger.tally.refused);
+            let told = format!("trimtab tap: {why}");
             ledger.tell(Event::NoServer { connection: number, why });
+            tokio::select! {
+                () = refusal::tell(&mut client, refusal::NO_SERVER, &told) => {}
+                () = shutdown.wait() => {}
+            }
             return;
         }
     };
     count(&ledger.tally.open);
-    let gap_ns = u64::try_from(options.gap.as_nanos()).unwrap_or(u64::MAX);
-    let session = Mutex::new(Session::new(Arc::clone(ledger), number, gap_ns));
-    let now_ns = || {
-        let (unix_ns, at) = options.clock;
-        unix_ns.saturating_add(u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    };
+    let now_ns = || house.now_ns();
     let why = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         let passed = |bytes: &[u8]| ledger.tally.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);

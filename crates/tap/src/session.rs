@@ -13,8 +13,8 @@ use std::sync::Arc;
 use steps::Steps;
 
 const CANCEL: u32 = 80_877_102;
-const TLS: u32 = 80_877_103;
-const GSSAPI: u32 = 80_877_104;
+pub(crate) const TLS: u32 = 80_877_103;
+pub(crate) const GSSAPI: u32 = 80_877_104;
 const MAJOR_VERSION: u32 = 3;
 /// A TLS handshake that was not asked for begins so.
 const TLS_RECORD: u8 = 0x16;
@@ -99,6 +99,7 @@ impl Session {
                 Err(_) => self.lost("the client's bytes are no messages"),
             }
         }
+        self.asked.rest_now();
     }
 
     /// Bytes of the server, at Unix nanoseconds.
@@ -127,6 +128,13 @@ impl Session {
                 Err(_) => self.lost("the server's bytes are no messages"),
             }
         }
+        self.answered.rest_now();
+    }
+
+    /// Looked at from time to time: what was done is handed on also where nothing follows it.
+    pub(crate) fn quiet(&mut self, now_ns: u64) {
+        let (ledger, client) = (&self.ledger, &self.client);
+        self.units.quiet(now_ns, &mut |unit| ledger.queue(client, unit));
     }
 
     /// The connection has ended.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, tcp, unix};
 
 pub(crate) enum Socket {
@@ -52,6 +52,35 @@ impl Socket {
                 Ok(Self::Tcp(stream))
             }
             Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    pub(crate) async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.read_exact(buffer).await.map(drop),
+            Self::Unix(stream) => stream.read_exact(buffer).await.map(drop),
+        }
+    }
+
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes).await,
+            Self::Unix(stream) => stream.write_all(bytes).await,
+        }
+    }
+
+    /// Says that no more will come, and waits for the peer to say so too. What it says else is not read for long.
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
+        let mut rest = [0; 256];
+        match self {
+            Self::Tcp(stream) => {
+                stream.shutdown().await?;
+                stream.read(&mut rest).await.map(drop)
+            }
+            Self::Unix(stream) => {
+                stream.shutdown().await?;
+                stream.read(&mut rest).await.map(drop)
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! A unit is the nearest to a request that the wire shows; it becomes one trace.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Spans of one unit; a longer one goes on as the next.
 pub(crate) const MAX_UNIT_SPANS: usize = 1_000;
@@ -19,7 +20,38 @@ pub(crate) struct Shape {
     pub(crate) verb: String,
     /// It reads or writes a table: it can stand for its unit.
     pub(crate) of_table: bool,
+    pub(crate) room: Room,
 }
+
+/// Bytes that a shape takes of what all may take together, given back with it. No part of what the shape says.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Room {
+    /// `None`: less than that is left of `limit`.
+    pub(crate) fn take(all: &Arc<AtomicUsize>, bytes: usize, limit: usize) -> Option<Self> {
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        let room = Self { all: Arc::clone(all), bytes };
+        (before.saturating_add(bytes) <= limit).then_some(room)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for Room {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Room {}
 
 impl Shape {
     /// Begins a transaction or sets something: takes no time worth the name.
@@ -150,6 +182,14 @@ impl Units {
         }
     }
 
+    /// Nothing was done for a while: what is open outside a transaction is whole.
+    pub(crate) fn quiet(&mut self, now_ns: u64, close: &mut dyn FnMut(Unit)) {
+        let last_ns = self.open.spans.last().map_or(u64::MAX, |last| last.end_ns);
+        if !self.in_transaction && self.fresh.is_empty() && now_ns.saturating_sub(last_ns) > self.gap_ns {
+            self.close(close);
+        }
+    }
+
     /// The connection ended.
     pub(crate) fn end(&mut self, close: &mut dyn FnMut(Unit)) {
         self.settle(self.in_transaction, close);
@@ -211,6 +251,24 @@ pub(crate) mod tests {
         assert_eq!(drawn("0:I 2:T 4:I 6:I"), [(false, 1), (true, 2), (false, 1)]);
         assert_eq!(drawn("0:C 2:T 4:I"), [(true, 3)]);
         assert_eq!(drawn("0:C 20:T 24:I"), [(false, 1), (true, 2)]);
+    }
+
+    #[test]
+    fn a_quiet_unit_is_whole_but_for_a_transaction() {
+        let mut sizes = Vec::new();
+        let mut close = |unit: Unit| sizes.push(unit.spans.len());
+        let mut units = Units::new(5);
+        units.push(done(10), &mut close);
+        units.quiet(100, &mut close);
+        units.ready(false, &mut close);
+        units.quiet(16, &mut close);
+        units.quiet(17, &mut close);
+        units.push(done(20), &mut close);
+        units.push(done(21), &mut close);
+        units.ready(true, &mut close);
+        units.quiet(100, &mut close);
+        units.end(&mut close);
+        assert_eq!(sizes, [1, 2]);
     }
 
     #[test]

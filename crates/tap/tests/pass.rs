@@ -125,8 +125,10 @@ async fn without_a_server_the_client_finds_a_closed_connection_and_the_tap_says_
     drop(listener);
     let tap = Tap::start("0", &to, 10).await;
     let mut client = TcpStream::connect(("127.0.0.1", tap.port())).await.unwrap();
-    let mut got = Vec::new();
-    assert_eq!(client.read_to_end(&mut got).await.unwrap(), 0);
+    client.write_all(b"\0\0\0\x11\0\x03\0\0user\0me\0\0").await.unwrap();
+    let mut told = String::new();
+    client.read_to_string(&mut told).await.unwrap();
+    assert!(told.contains("C08001\0Mtrimtab tap: cannot connect to"), "{told:?}");
     let ledger = tap.stop().await;
     let events = ledger.events();
     assert!(
@@ -144,8 +146,16 @@ async fn more_connections_than_allowed_are_closed_and_one_that_ends_makes_room()
     let (mut one, _) = listener.accept().await.unwrap();
     let (_two, _) = listener.accept().await.unwrap();
     let mut third = open().await.unwrap();
-    assert_eq!(third.read(&mut [0; 10]).await.unwrap_or(0), 0, "closed");
-    assert_eq!(tap.ledger.events(), [Event::TooMany { connection: 3 }]);
+    third.write_all(b"\0\0\0\x08\x04\xd2\x16\x2f").await.unwrap();
+    assert_eq!(third.read_u8().await.unwrap(), b'N', "no TLS here");
+    third.write_all(b"\0\0\0\x11\0\x03\0\0user\0me\0\0").await.unwrap();
+    let mut told = String::new();
+    third.read_to_string(&mut told).await.unwrap();
+    assert!(
+        told.starts_with('E') && told.contains("C53300\0Mtrimtab tap: 2 connections are open"),
+        "{told:?}"
+    );
+    assert_eq!(tap.ledger.events(), [Event::TooMany { connection: 3, most: 2 }]);
     drop(first);
     assert_eq!(one.read(&mut [0; 10]).await.unwrap(), 0);
     drop(one);
@@ -166,6 +176,37 @@ async fn more_connections_than_allowed_are_closed_and_one_that_ends_makes_room()
     }
     drop(tap.stop().await);
     assert_eq!(second.read(&mut [0; 10]).await.unwrap_or(0), 0, "the end of the tap ends its connections");
+}
+
+#[tokio::test]
+async fn connections_that_die_in_the_middle_of_a_message_leave_no_place_taken() {
+    const AT_ONCE: usize = 100;
+    let (listener, to) = server().await;
+    let tap = Tap::start("0", &to, AT_ONCE).await;
+    for round in 1..=3 {
+        let mut open = Vec::new();
+        for _ in 0..AT_ONCE {
+            let mut client = TcpStream::connect(("127.0.0.1", tap.port())).await.unwrap();
+            let (mut peer, _) = listener.accept().await.unwrap();
+            client.write_all(b"\0\0\0\x11\0\x03\0\0user\0me\0\0Q\0\0\x10\0SELECT").await.unwrap();
+            peer.read_exact(&mut [0; 28]).await.unwrap();
+            open.push((client, peer));
+        }
+        for (number, (client, mut peer)) in open.into_iter().enumerate() {
+            if number % 2 == 0 {
+                client.set_zero_linger().unwrap();
+            }
+            drop(client);
+            // Reset or closed: the server's side hears of it.
+            assert!(peer.read(&mut [0; 10]).await.unwrap_or(0) == 0);
+        }
+        while tap.ledger.counts().open > 0 {
+            tokio::task::yield_now().await;
+        }
+        let counts = tap.ledger.counts();
+        assert_eq!((counts.connections, counts.refused), ((round * AT_ONCE) as u64, 0));
+    }
+    tap.stop().await;
 }
 
 #[tokio::test]

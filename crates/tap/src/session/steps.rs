@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 /// Steps without an answer; a client that sends more is not followed.
 const MAX_STEPS: usize = 1 << 16;
+/// Room for steps that is kept where none wait.
+const IDLE_STEPS: usize = 64;
 
 /// Server messages whose bodies are looked at. Rows and notices are not.
 pub(super) fn is_wanted(kind: u8) -> bool {
@@ -126,6 +128,9 @@ impl Steps {
             _ => return None,
         }
         self.copying_in = false;
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(IDLE_STEPS);
+        }
         Some(())
     }
 

@@ -19,10 +19,13 @@ use tap::{Address, Counts, Event, Ledger, Listener, StatementFigures};
 const TICK: Duration = Duration::from_millis(250);
 /// How often what was seen goes to the disk, however little it is: so much is lost where the tap is killed.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(30);
+/// The same of how much it is: with statements whose long texts all differ, what waits is large, and larger while it is
+/// written.
+const FLUSH_BYTES: usize = 64 << 20;
 /// Events of one kind that are told one by one.
 const TOLD_EVENTS: usize = 5;
-/// Open files beside the connections'.
-const SPARE_DESCRIPTORS: u64 = 64;
+/// Open files beside the connections' and those of clients that are refused.
+const SPARE_DESCRIPTORS: u64 = 64 + tap::MAX_REFUSALS as u64;
 /// A recording has cells, also without load.
 const CELL_MS: u32 = 500;
 
@@ -53,7 +56,7 @@ pub struct TapArgs {
     /// A pause between statements that parts one piece of work from the next, outside of transactions
     #[arg(long, default_value = "5ms", value_name = "DURATION", value_parser = seconds)]
     gap: f64,
-    /// Connections at the same time; more are closed at once
+    /// Connections at the same time; more are refused, as a full server does
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     max_connections: usize,
     /// Let every user of this machine in to a server that is reached by a Unix socket, which sees them as the tap's user
@@ -99,11 +102,10 @@ pub(super) async fn run(setting: &Setting, args: &TapArgs) -> Result<Answer> {
     let began = Instant::now();
     let options = tap::Options {
         to: to.clone(),
-        max_connections: args.max_connections,
+        max_connections: allow_descriptors(setting, args.max_connections),
         gap: Duration::from_secs_f64(args.gap.clamp(0.0, 3600.0)),
         clock: (start_ns, began),
     };
-    allow_descriptors(setting, args.max_connections);
     welcome(setting, &listener, &to);
     let (host, port) = to.parts();
     let ledger = Ledger::new(&host, port);
@@ -170,21 +172,23 @@ fn welcome(setting: &Setting, listener: &Listener, to: &Address) {
     }
 }
 
-/// Each connection takes two descriptors; the usual limit is 1,024.
-fn allow_descriptors(setting: &Setting, connections: usize) {
+/// Each connection takes two descriptors; the usual limit is 1,024. How many connections there are descriptors for.
+fn allow_descriptors(setting: &Setting, connections: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = (connections as u64).saturating_mul(2).saturating_add(SPARE_DESCRIPTORS);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let granted = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    let Some(current) = limit.current.filter(|current| *current < wanted) else { return connections };
+    let granted = limit.maximum.map_or(wanted, |most| most.min(wanted)).max(current);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(granted), maximum: limit.maximum });
-    if raised.is_err() || granted < wanted {
-        let fit = granted.saturating_sub(SPARE_DESCRIPTORS) / 2;
-        setting
-            .output
-            .warn(&format!("the limit of open files lets {fit} connections through; raise it: ulimit -n"));
+    let granted = if raised.is_ok() { granted } else { current };
+    if granted >= wanted {
+        return connections;
     }
+    let fit = usize::try_from(granted.saturating_sub(SPARE_DESCRIPTORS) / 2).unwrap_or(connections).max(1);
+    setting.output.warn(&format!(
+        "the limit of open files ({granted}) lets {fit} connections through at the same time, not {connections}; \
+         raise it with ulimit -n {wanted}"
+    ));
+    fit
 }
 
 /// Waits for the end, and writes what was seen all along. Whether it was ended before its time.
@@ -216,11 +220,13 @@ struct Book {
     dropped: u64,
     told: [usize; 5],
     flushed: Instant,
+    /// Of spans since then.
+    waiting_bytes: usize,
 }
 
 impl Book {
     fn new(ledger: Arc<Ledger>, room: u64) -> Self {
-        Self { ledger, sink: None, room, dropped: 0, told: [0; 5], flushed: Instant::now() }
+        Self { ledger, sink: None, room, dropped: 0, told: [0; 5], flushed: Instant::now(), waiting_bytes: 0 }
     }
 
     async fn write(&mut self, setting: &Setting) {
@@ -228,23 +234,27 @@ impl Book {
             self.tell(setting, &event);
         }
         let (ledger, sink, room) = (Arc::clone(&self.ledger), self.sink.take(), self.room);
-        let flush = self.flushed.elapsed() >= FLUSH_INTERVAL;
-        if flush {
-            self.flushed = Instant::now();
-        }
+        let (late, waiting_bytes) = (self.flushed.elapsed() >= FLUSH_INTERVAL, self.waiting_bytes);
         let written = tokio::task::spawn_blocking(move || {
             let spans = ledger.take();
             let count = spans.len() as u64;
+            let waiting_bytes = waiting_bytes + spans.resident_bytes();
+            let flush = late || waiting_bytes >= FLUSH_BYTES;
+            let waiting_bytes = (!flush).then_some(waiting_bytes);
             match sink {
                 Some(mut sink) if count <= room => {
                     let result = sink.write(spans).and_then(|()| if flush { sink.flush() } else { Ok(()) });
-                    (Some(sink), count, Some(result))
+                    (Some(sink), count, Some(result), waiting_bytes)
                 }
                 // What it holds already is written at the end.
-                sink => (sink, count, None),
+                sink => (sink, count, None, waiting_bytes),
             }
         });
-        let Ok((sink, count, result)) = written.await else { return };
+        let Ok((sink, count, result, waiting_bytes)) = written.await else { return };
+        if waiting_bytes.is_none() {
+            self.flushed = Instant::now();
+        }
+        self.waiting_bytes = waiting_bytes.unwrap_or(0);
         match result {
             Some(Ok(())) => self.room -= count,
             Some(Err(error)) => {
@@ -316,6 +326,9 @@ fn gaps(counts: &Counts, dropped: u64, args: &TapArgs) -> Vec<Gap> {
         counts.lost
     );
     gap(counts.lost, reason, "let fewer connections through the tap, or give it a CPU of its own");
+    let reason =
+        format!("{} times a statement's text found no room: 64 MiB of texts differed", counts.nameless);
+    gap(counts.nameless, reason, "let parameters stand for values, or tap fewer connections");
     gaps.sort();
     gaps
 }
