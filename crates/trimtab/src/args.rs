@@ -272,14 +272,16 @@ pub struct CompareArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   trimtab change                        the best finding that Trimtab can mend itself
-  trimtab change v1:0a1b2c3d4e5f6071    that finding
+  trimtab change 2                      the second finding that `trimtab localize` lists
+  trimtab change v1:0a1b2c3d4e5f6071    the finding with that fingerprint
   trimtab change --yes                  in scripts: an index is made, measured, and dropped again if it does not help
   trimtab change --undo                 take the last change back
 
 An index is made without locking writers out, and only where nothing says that others depend on the database;
 [database] may_change = true or false says it for certain.")]
 pub struct ChangeArgs {
-    /// Fingerprint of the finding; without one, the best of the last recording
+    /// Number of the finding in the last diagnosis, or its fingerprint; without, the best that Trimtab can mend itself
+    #[arg(value_name = "FINDING")]
     pub fingerprint: Option<String>,
     /// Do not ask
     #[arg(long)]

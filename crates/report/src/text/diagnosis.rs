@@ -5,7 +5,9 @@ use crate::clip::{LABEL, SENTENCE, clip, line, without_secrets};
 use crate::findings::place;
 use crate::headline::{Headline, Tone};
 use crate::number::{count, digits, in_unit, ms, percent, plural, rate};
-use model::{Diagnosis, EndpointFigures, Finding, Goal, Prediction, Rate, RemedyKind, Severity, TimeSpent};
+use model::{
+    Diagnosis, EndpointFigures, Finding, Goal, Prediction, Rate, Remedy, RemedyKind, Severity, TimeSpent,
+};
 use std::fmt::Write as _;
 
 const MAX_ENDPOINTS: usize = 20;
@@ -259,6 +261,21 @@ fn unseen(of: &Diagnosis, width: usize, colour: Colour) -> String {
     out
 }
 
+/// How the best finding is mended; an index further down is one command away.
+fn step(findings: &[Finding]) -> Option<String> {
+    let by_command = |r: &Remedy| r.kind == RemedyKind::Sql && r.patch.is_some() && r.undo.is_some();
+    let has = |f: &Finding| f.remedies.iter().any(by_command);
+    let at = findings.iter().position(|f| !f.remedies.is_empty())?;
+    let verify = "trimtab verify says whether it came as predicted";
+    if has(&findings[at]) {
+        return Some(format!("apply finding {} with trimtab change {}; {verify}", at + 1, at + 1));
+    }
+    let by_hand = format!("make the change of finding {} and restart the service; {verify}", at + 1);
+    let index = findings.iter().position(has);
+    let other = index.map(|at| format!("; finding {} trimtab change {} can apply", at + 1, at + 1));
+    Some(by_hand + &other.unwrap_or_default())
+}
+
 /// What a person should do now.
 fn next(of: &Diagnosis, width: usize, colour: Colour) -> String {
     let tally = crate::headline::Tally::of(of);
@@ -267,9 +284,9 @@ fn next(of: &Diagnosis, width: usize, colour: Colour) -> String {
     } else if of.recording.validity.issues.iter().any(|i| i.invalid) {
         "mend what made the load invalid, then measure again"
     } else if tally.met > 0 && tally.missed == 0 && tally.unknown == 0 {
-        "hold back: every goal is met; keep watching with trimtab monitor"
-    } else if of.findings.iter().any(|f| !f.remedies.is_empty()) {
-        "apply finding 1 with trimtab change, then trimtab verify says whether it came as predicted"
+        "hold back: every goal is met; measure again after the next release"
+    } else if let Some(step) = step(&of.findings) {
+        return format!("{}{}", heading("Next", colour), wrap("  ", &step, width));
     } else if of.gaps.is_empty() && of.findings.is_empty() {
         "more load, or a slower environment: nothing stands out in this recording"
     } else if of.findings.is_empty() {

@@ -48,7 +48,7 @@ fn a_diagnosis_with_missed_goals() {
           - 2 rules could not run: lock_wait (database waits), cache_stampede (cache metrics)
 
         Next
-          apply finding 1 with trimtab change, then trimtab verify says whether it came as predicted
+          apply finding 1 with trimtab change 1; trimtab verify says whether it came as predicted
     "#]]
     .assert_eq(&text::diagnosis(&sample::diagnosis(false), 100, Colour::Off));
 }
@@ -88,7 +88,7 @@ fn all_goals_met_says_to_hold_back() {
           - 2 rules could not run: lock_wait (database waits), cache_stampede (cache metrics)
 
         Next
-          hold back: every goal is met; keep watching with trimtab monitor
+          hold back: every goal is met; measure again after the next release
     "#]]
     .assert_eq(&text::diagnosis(&sample::diagnosis(true), 100, Colour::Off));
 }

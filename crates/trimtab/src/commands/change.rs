@@ -34,7 +34,12 @@ pub(super) async fn run(setting: &Setting, args: &ChangeArgs) -> Result<Answer> 
     let sql = settings.database.takes_indexes();
     let change_of = |finding: &Finding| control::change_for(finding, &settings.controls, sql, &[]);
     let wanted = args.fingerprint.as_deref();
-    let asked = findings.iter().find(|f| wanted.is_none_or(|wanted| f.fingerprint == wanted));
+    let numbered = wanted.and_then(|wanted| wanted.parse::<usize>().ok()).and_then(|n| n.checked_sub(1));
+    let asked = match (wanted, numbered) {
+        (None, _) => findings.first(),
+        (_, Some(at)) => findings.get(at),
+        (Some(wanted), None) => findings.iter().find(|f| f.fingerprint == wanted),
+    };
     let mended = match wanted {
         Some(_) => asked.and_then(|f| change_of(f).map(|change| (f, change))),
         None => findings.iter().find_map(|f| change_of(f).map(|change| (f, change))),
