@@ -43,7 +43,9 @@ pub fn openapi(document: &Value, name: &str, options: &Options) -> Result<Plan> 
         name: name.to_owned(),
         what: format!("an OpenAPI description of {} operations", plan.operations.len()),
     };
-    plan.set_base(options, server(document).as_deref());
+    let server = server(document);
+    plan.set_base(options, server.as_deref().filter(|url| url.starts_with("http")));
+    plan.base_url.push_str(base_path(&plan.base_url, server.as_deref()));
     reader.security(&mut plan);
     plan.rate = 5.0;
     "a description tells neither rate nor mix: choose them".clone_into(&mut plan.rate_comment);
@@ -53,7 +55,16 @@ pub fn openapi(document: &Value, name: &str, options: &Options) -> Result<Plan> 
     Ok(plan)
 }
 
-/// The first server with its variables' defaults; of Swagger 2 host and base path.
+/// The path of the first server, where the service's own address has none: `/api/v1`.
+fn base_path<'s>(url: &str, server: Option<&'s str>) -> &'s str {
+    fn path(url: &str) -> &str {
+        let from = url.find("://").map_or(0, |at| at + 3);
+        url[from..].find('/').map_or("", |at| url[from + at..].trim_end_matches('/'))
+    }
+    if path(url).is_empty() { server.map_or("", path) } else { "" }
+}
+
+/// The first server with its variables' defaults, or its path alone; of Swagger 2 host and base path.
 fn server(document: &Value) -> Option<String> {
     let first = &document["servers"][0];
     if let Some(url) = first["url"].as_str() {
@@ -61,11 +72,12 @@ fn server(document: &Value) -> Option<String> {
         for (name, variable) in first["variables"].as_object().into_iter().flatten() {
             url = url.replace(&format!("{{{name}}}"), variable["default"].as_str().unwrap_or(""));
         }
-        return url.starts_with("http").then_some(url);
+        return Some(url);
     }
-    let host = document["host"].as_str()?;
+    let path = document["basePath"].as_str().unwrap_or("");
+    let Some(host) = document["host"].as_str() else { return Some(path.to_owned()) };
     let scheme = document["schemes"][0].as_str().unwrap_or("https");
-    Some(format!("{scheme}://{host}{}", document["basePath"].as_str().unwrap_or("")))
+    Some(format!("{scheme}://{host}{path}"))
 }
 
 struct Reader<'d> {

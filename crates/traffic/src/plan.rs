@@ -100,7 +100,16 @@ impl Plan {
 
     /// Holds writes back unless they are asked for, cuts to the most frequent, makes names unique.
     pub(crate) fn finish(&mut self, options: &Options) {
-        self.operations.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.name.cmp(&b.name)));
+        for operation in &mut self.operations {
+            let writes = !matches!(operation.method.as_str(), "GET" | "HEAD" | "OPTIONS");
+            if writes && !options.writes && operation.held_back.is_empty() {
+                "it changes data; --writes keeps it".clone_into(&mut operation.held_back);
+            }
+        }
+        self.operations.sort_by(|a, b| {
+            let held_back = |o: &Operation| !o.held_back.is_empty();
+            b.weight.total_cmp(&a.weight).then_with(|| (held_back(a), &a.name).cmp(&(held_back(b), &b.name)))
+        });
         if self.operations.len() > options.max_operations {
             let all: f64 = self.operations.iter().map(|o| o.weight).sum();
             let left_out = self.operations.split_off(options.max_operations);
@@ -110,12 +119,6 @@ impl Plan {
                 left_out.len(),
                 share * 100.0
             ));
-        }
-        for operation in &mut self.operations {
-            let writes = !matches!(operation.method.as_str(), "GET" | "HEAD" | "OPTIONS");
-            if writes && !options.writes && operation.held_back.is_empty() {
-                "it changes data; --writes keeps it".clone_into(&mut operation.held_back);
-            }
         }
         let held_back = self.operations.iter().filter(|o| !o.held_back.is_empty()).count();
         if held_back > 0 {

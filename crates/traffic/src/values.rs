@@ -114,8 +114,15 @@ fn list(ranked: &[(&str, u64)]) -> Vec<String> {
         .collect()
 }
 
-/// The exponent of Zipf's law that fits the ranks (least squares on logarithms); 0 where values are alike.
+/// The exponent of Zipf's law that fits the ranks (least squares on logarithms); 0 where values are alike: ranks fall
+/// by chance alone, so that the counts must vary more than Poisson's, whose variance is its mean.
 fn skew(ranked: &[(&str, u64)]) -> f64 {
+    const BY_CHANCE: f64 = 1.5;
+    let mean = ranked.iter().map(|(_, count)| *count as f64).sum::<f64>() / ranked.len().max(1) as f64;
+    let squares = ranked.iter().map(|(_, count)| (*count as f64 - mean).powi(2)).sum::<f64>();
+    if squares <= BY_CHANCE * mean * (ranked.len().max(2) - 1) as f64 {
+        return 0.0;
+    }
     let points: Vec<(f64, f64)> = ranked
         .iter()
         .enumerate()
@@ -158,6 +165,18 @@ mod tests {
         }
         let (variable, _) = values.variable();
         assert_eq!(variable, Variable::Integer { from: 1, to: 1000, skew: 1.0 });
+    }
+
+    #[test]
+    fn numbers_that_come_alike_have_no_skew() {
+        let mut values = Values::default();
+        let mut state = 1_u64;
+        for _ in 0..7000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            values.add(&(1 + (state >> 33) % 3000).to_string());
+        }
+        let (variable, _) = values.variable();
+        assert!(matches!(variable, Variable::Integer { skew: 0.0, .. }), "{variable:?}");
     }
 
     #[test]

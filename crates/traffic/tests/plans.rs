@@ -126,14 +126,6 @@ fn an_access_log_becomes_mix_values_rate_and_sessions() {
             path = "/customers/{{customer_id}}/orders"
             weight = 44.4
 
-            # 40 requests, 11.1 %; 200 100 %; p50 38.0 ms, p95 58.0 ms
-            # Held back: it changes data; --writes keeps it
-            # [[load.operation]]
-            # name = "DELETE /orders/{id}"
-            # method = "DELETE"
-            # path = "/orders/{{order_id}}"
-            # weight = 11.1
-
             # 40 requests, 11.1 %; 200 100 %; p50 36.0 ms, p95 56.1 ms
             [[load.operation]]
             name = "GET /files/report"
@@ -151,6 +143,14 @@ fn an_access_log_becomes_mix_values_rate_and_sessions() {
             name = "GET /search ?q"
             path = "/search?q=tea"
             weight = 11.1
+
+            # 40 requests, 11.1 %; 200 100 %; p50 38.0 ms, p95 58.0 ms
+            # Held back: it changes data; --writes keeps it
+            # [[load.operation]]
+            # name = "DELETE /orders/{id}"
+            # method = "DELETE"
+            # path = "/orders/{{order_id}}"
+            # weight = 11.1
 
             # 40 requests, 11.1 %; 200 100 %; p50 37.2 ms, p95 56.7 ms
             # Held back: it changes data; --writes keeps it
@@ -246,6 +246,35 @@ fn a_har_file_keeps_bodies_and_loses_secrets() {
             order_id = { kind = "list", values = ["17"] }
         "##]],
     );
+}
+
+#[test]
+fn a_server_that_is_a_path_alone_stands_behind_the_address_that_is_given() {
+    let described = |servers: &str| {
+        let text = format!(r#"{{"openapi":"3.1.0","servers":[{servers}],"paths":{{"/a":{{"get":{{}}}}}}}}"#);
+        traffic::document(&text).expect("json")
+    };
+    let base = |servers: &str, url: &str| {
+        let options = Options { url: Some(url.to_owned()), ..Options::default() };
+        traffic::openapi(&described(servers), "it", &options).expect("a plan").base_url
+    };
+    assert_eq!(base(r#"{"url":"/api/v1/"}"#, "http://127.0.0.1:80"), "http://127.0.0.1:80/api/v1");
+    assert_eq!(
+        base(r#"{"url":"https://live.example/api"}"#, "http://127.0.0.1:80/"),
+        "http://127.0.0.1:80/api"
+    );
+    assert_eq!(base(r#"{"url":"/api"}"#, "http://127.0.0.1:80/mine"), "http://127.0.0.1:80/mine");
+    assert_eq!(base("", "http://127.0.0.1:80"), "http://127.0.0.1:80");
+}
+
+#[test]
+fn of_too_many_operations_those_that_change_nothing_stay() {
+    let item = |n: u32| format!(r#""/a{n}":{{"get":{{}},"delete":{{}},"post":{{}}}}"#);
+    let paths = (0..30).map(item).collect::<Vec<_>>().join(",");
+    let document = traffic::document(&format!(r#"{{"openapi":"3.1.0","paths":{{{paths}}}}}"#)).expect("json");
+    let options = Options { max_operations: 20, ..Options::default() };
+    let plan = traffic::openapi(&document, "it", &options).expect("a plan");
+    assert_eq!((plan.operations.len(), plan.used().count()), (20, 20));
 }
 
 const OPENAPI: &str = r#"

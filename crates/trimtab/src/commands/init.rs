@@ -4,8 +4,9 @@ use super::{Answer, Setting};
 use crate::args::InitArgs;
 use crate::files;
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
+use traffic::{Operation, Options, Plan};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Where frameworks serve their OpenAPI description.
@@ -16,6 +17,8 @@ const DESCRIPTIONS: &[&str] = &[
     "/v3/api-docs",
     "/api-docs",
     "/swagger/v1/swagger.json",
+    "/openapi.yaml",
+    "/openapi.yml",
 ];
 /// Operations that are written out; the rest is left to the user.
 const MAX_OPERATIONS: usize = 20;
@@ -32,49 +35,80 @@ pub(super) async fn run(setting: &Setting, args: &InitArgs) -> Result<Answer> {
         .await
         .with_context(|| format!("the service at {url} does not answer; is it running?"))?;
     let first_ms = begun.elapsed().as_secs_f64() * 1e3;
-    let operations = described(&args.url).await;
+    let plan = described(&args.url, &url).await.unwrap_or_else(|| undescribed(&url));
     let prometheus = answers_metrics(&args.url).await;
-    let text = settings(&url, &operations, prometheus);
-    files::write_whole(path, text.as_bytes())?;
-    let count = operations.len().max(1);
+    files::write_whole(path, settings(&plan, &url, prometheus).as_bytes())?;
+    let used = plan.used().count();
     setting.output.result(&if setting.output.json() {
         json!({
             "version": model::SCHEMA_VERSION,
             "service": url,
             "first_request_ms": first_ms,
             "settings": path.display().to_string(),
-            "operations": count,
+            "operations": used,
+            "held_back": plan.operations.len() - used,
+            "description": plan.source.name,
             "prometheus": prometheus,
         })
         .to_string()
     } else {
-        format!(
-            "{url} answers (first request {first_ms:.0} ms). Wrote {} with {count} operations: edit goals and load, then run `trimtab measure`.",
-            path.display()
-        )
+        said(&plan, &format!("{url} answers (first request {first_ms:.0} ms)."), &path.display().to_string())
     });
     Ok(Answer::Yes)
 }
 
-/// Operations that change nothing, from the service's own description: (name, path with variables).
-async fn described(url: &str) -> Vec<(String, String)> {
-    for place in DESCRIPTIONS {
-        let at = format!("{}{place}", url.trim_end_matches('/'));
-        let Ok(response) = net::get(&at, &[], TIMEOUT).await else { continue };
-        let Ok(document) = serde_json::from_slice::<Value>(&response.body) else { continue };
-        let Some(paths) = document["paths"].as_object() else { continue };
-        let readable = paths.iter().filter(|(_, methods)| methods.get("get").is_some());
-        return readable
-            .take(MAX_OPERATIONS)
-            .map(|(path, _)| (format!("GET {path}"), with_variables(path)))
-            .collect();
+fn said(plan: &Plan, answers: &str, path: &str) -> String {
+    let used = plan.used().count();
+    let from = match plan.source.name.as_str() {
+        "" => " (it serves no OpenAPI description: name its endpoints)".to_owned(),
+        place => format!(" of {place}"),
+    };
+    let mut text = format!("{answers} Wrote {path} with {used} operations{from}");
+    let held_back = plan.operations.len() - used;
+    if held_back > 0 {
+        text.push_str(&format!("; {held_back} that change data are comments in it"));
     }
-    Vec::new()
+    text.push_str(".\nEdit goals, mix and ids, then run `trimtab measure`.");
+    text
 }
 
-/// `/orders/{id}` becomes `/orders/{{id}}`.
-fn with_variables(path: &str) -> String {
-    path.replace('{', "{{").replace('}', "}}")
+/// The operations of the service's own description.
+async fn described(address: &str, url: &str) -> Option<Plan> {
+    let options = Options { url: Some(url.to_owned()), max_operations: MAX_OPERATIONS, ..Options::default() };
+    for place in DESCRIPTIONS {
+        let at = format!("{}{place}", address.trim_end_matches('/'));
+        let Ok(response) = net::get(&at, &[], TIMEOUT).await else { continue };
+        let Some(text) = std::str::from_utf8(&response.body).ok().filter(|_| response.is_success()) else {
+            continue;
+        };
+        let plan = traffic::document(text).and_then(|document| traffic::openapi(&document, place, &options));
+        if let Ok(plan) = plan {
+            return Some(plan);
+        }
+    }
+    None
+}
+
+/// Where nothing tells what the service has.
+fn undescribed(url: &str) -> Plan {
+    let root = Operation {
+        name: "GET /".to_owned(),
+        weight: 1.0,
+        method: "GET".to_owned(),
+        path: "/".to_owned(),
+        comment: "name the endpoints that matter; {{id}} in a path is a variable of [load.variables]"
+            .to_owned(),
+        ..Operation::default()
+    };
+    Plan {
+        base_url: url.to_owned(),
+        base_url_comment: "as given".to_owned(),
+        rate: 10.0,
+        rate_comment: "requests per second over all operations".to_owned(),
+        operations: vec![root],
+        goals: vec![("p95(GET /) < 250 ms".to_owned(), String::new())],
+        ..Plan::default()
+    }
 }
 
 async fn answers_metrics(url: &str) -> bool {
@@ -84,74 +118,55 @@ async fn answers_metrics(url: &str) -> bool {
 }
 
 /// The file, as TOML that `measure` accepts as it is.
-fn settings(url: &str, operations: &[(String, String)], prometheus: bool) -> String {
-    let fallback = [("GET /".to_owned(), "/".to_owned())];
-    let operations = if operations.is_empty() { &fallback[..] } else { operations };
-    let mut text =
-        String::from("# Goals: p50 to p99.9, mean, errors, rate, cpu. `*` is every endpoint.\ngoals = [\n");
-    let line = |text: &mut String, args: std::fmt::Arguments<'_>| text.push_str(&args.to_string());
-    for (name, _) in operations {
-        line(&mut text, format_args!("    {},\n", quoted(&format!("p95({name}) < 250 ms"))));
-    }
-    line(&mut text, format_args!("    \"errors(*) < 1 %\",\n]\n\n[service]\nurl = {}\n\n", quoted(url)));
-    text.push_str("[load]\nrate = 10            # requests per second over all operations\nwarm_up_s = 3\nduration_s = 30\n");
-    let mut variables = std::collections::BTreeSet::new();
-    for (name, path) in operations {
-        line(
-            &mut text,
-            format_args!(
-                "\n[[load.operation]]\nname = {}\npath = {}\nweight = 1\n",
-                quoted(name),
-                quoted(path)
-            ),
-        );
-        variables
-            .extend(path.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()).map(str::to_owned));
-    }
-    if !variables.is_empty() {
-        text.push_str(
-            "\n# Drawn anew for each request: give ranges or lists of ids that exist.\n[load.variables]\n",
-        );
-        for name in variables {
-            line(&mut text, format_args!("{} = {{ kind = \"integer\", from = 1, to = 100 }}\n", key(&name)));
-        }
-    }
+fn settings(plan: &Plan, url: &str, prometheus: bool) -> String {
+    let written = traffic::toml(plan);
+    let (_, scenario) = written.split_once('\n').unwrap_or_default();
+    let mut text = format!(
+        "# Made by `trimtab init {url}`.\n# Goals: p50 to p99.9, mean, errors, rate, cpu. `*` is every endpoint.\n{scenario}"
+    );
     text.push_str("\n[telemetry]\nlisten = \"127.0.0.1:4318\"       # start the service with OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\nlisten_grpc = \"127.0.0.1:4317\"\n");
     if prometheus {
-        line(&mut text, format_args!("prometheus = [{}]\n", quoted(&format!("{url}/metrics"))));
+        text.push_str(&format!("prometheus = [{}]\n", toml::Value::String(format!("{url}/metrics"))));
     }
     text.push_str("\n# [database]\n# url = \"postgres://...\"          # better: the environment variable TRIMTAB_DATABASE_URL\n");
     text
 }
 
-/// A TOML string.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
-fn key(name: &str) -> String {
-    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if bare { name.to_owned() } else { quoted(name) }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::settings;
+    use super::{MAX_OPERATIONS, Options, said, settings, undescribed};
     use crate::args::LoadOverrides;
     use crate::settings::{Environment, Settings};
+    use serde_json::json;
+
+    const URL: &str = "http://127.0.0.1:1";
+
+    fn parsed(plan: &traffic::Plan) -> Settings {
+        let text = settings(plan, URL, true);
+        let parsed =
+            Settings::parse(&text, "trimtab.toml", &Environment::default(), &LoadOverrides::default());
+        parsed.unwrap_or_else(|error| panic!("{error:#}\n{text}"))
+    }
 
     #[test]
     fn what_is_written_is_accepted() {
-        let described = [
-            ("GET /orders/{id}".to_owned(), "/orders/{{id}}".to_owned()),
-            ("GET /it's \"x\"".to_owned(), "/its".to_owned()),
-        ];
-        for operations in [&described[..], &[]] {
-            let text = settings("http://127.0.0.1:1", operations, true);
-            let parsed =
-                Settings::parse(&text, "trimtab.toml", &Environment::default(), &LoadOverrides::default());
-            let parsed = parsed.unwrap_or_else(|error| panic!("{error:#}\n{text}"));
-            assert_eq!(parsed.goals.len(), operations.len().max(1) + 1);
-        }
+        let document = json!({
+            "openapi": "3.1.0",
+            "paths": {
+                "/orders/{id}": { "get": {}, "delete": {} },
+                "/it's \"x\"": { "get": { "parameters": [{ "in": "query", "name": "q", "required": true }] } },
+            },
+        });
+        let options =
+            Options { url: Some(URL.to_owned()), max_operations: MAX_OPERATIONS, ..Options::default() };
+        let plan = traffic::openapi(&document, "/openapi.json", &options).unwrap();
+        assert_eq!(parsed(&plan).goals.len(), 3);
+        let text = said(&plan, "It answers.", "trimtab.toml");
+        assert!(text.contains("2 operations of /openapi.json; 1 that change data are comments"), "{text}");
+    }
+
+    #[test]
+    fn a_service_that_is_not_described_gets_its_root() {
+        assert_eq!(parsed(&undescribed(URL)).goals.len(), 2);
     }
 }
