@@ -27,6 +27,7 @@ fn main() {
         "sleep" => start(1, || while_running(sleep_for_long)),
         "socket" => start(1, read_socket),
         "parked" => start(number, park),
+        "ball" => play(),
         "io" => start(number, || while_running(work_and_wait)),
         _ => {}
     }
@@ -94,6 +95,27 @@ fn park() {
     if let Ok(held) = never.0.lock() {
         drop(never.1.wait_while(held, |ended| !*ended));
     }
+}
+
+/// Two threads that wake each other as often as they can, beside one that computes.
+fn play() {
+    let ball = Arc::new((Mutex::new(false), Condvar::new()));
+    for side in [false, true] {
+        let ball = Arc::clone(&ball);
+        drop(std::thread::Builder::new().name(format!("side-{side}")).spawn(move || hit(&ball, side)));
+    }
+    start(1, || while_running(|| _ = std::hint::black_box(hot_outer(20_000))));
+}
+
+#[inline(never)]
+fn hit(ball: &(Mutex<bool>, Condvar), side: bool) {
+    while_running(|| {
+        let Ok(held) = ball.0.lock() else { return };
+        if let Ok(mut here) = ball.1.wait_while(held, |at| *at != side) {
+            *here = !side;
+            ball.1.notify_one();
+        }
+    });
 }
 
 /// One request of a server: some work, some waiting.

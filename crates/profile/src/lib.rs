@@ -18,6 +18,7 @@ mod sampler;
 mod session;
 mod stacks;
 pub mod summary;
+mod switches;
 mod symbols;
 #[expect(unsafe_code, reason = "the one module that talks to the kernel past the standard library")]
 mod sys;

@@ -23,6 +23,8 @@ pub(crate) struct Process {
     /// Code was mapped since an interpreter was looked for.
     changed: bool,
     pub(crate) is_node: bool,
+    /// It has ended: its number may come again as a process that is none of ours.
+    pub(crate) ended: bool,
     /// Its JavaScript was sampled by its inspector.
     pub(crate) has_javascript: bool,
 }
@@ -63,6 +65,7 @@ impl Process {
             readable: true,
             changed: !python,
             is_node: node::is_node(pid),
+            ended: false,
             has_javascript: false,
         };
         if python {
@@ -157,8 +160,7 @@ impl Process {
             });
             return Seen::Runnable(stack);
         };
-        let word = wait::futex_word(number, arguments[0]);
-        let for_gil = word.is_some_and(|word| self.python.as_ref().is_some_and(|python| python.is_gil(word)));
+        let for_gil = self.is_gil(number, arguments[0]);
         let label = if for_gil {
             "[waits: Python GIL]"
         } else {
@@ -177,8 +179,23 @@ impl Process {
         let Some(Syscall::Waiting { number, arguments, .. }) = procfs::syscall(self.pid, tid) else {
             return false;
         };
-        let word = wait::futex_word(number, arguments[0]);
+        self.is_gil(number, arguments[0])
+    }
+
+    /// Whether a system call waits for Python's global lock.
+    fn is_gil(&self, number: Option<u64>, first_argument: u64) -> bool {
+        let word = wait::futex_word(number, first_argument);
         word.is_some_and(|word| self.python.as_ref().is_some_and(|python| python.is_gil(word)))
+    }
+
+    /// Whether a thread is still where it was when it was sampled on a CPU, as far as one can tell where switches are
+    /// not recorded: it runs, or wants to.
+    pub(crate) fn goes_on(&self, tid: u32) -> bool {
+        match procfs::syscall(self.pid, tid) {
+            Some(Syscall::Running) => true,
+            Some(Syscall::Waiting { number, arguments, .. }) => self.is_gil(number, arguments[0]),
+            None => false,
+        }
     }
 
     /// The native frames of a thread that waits, root first.

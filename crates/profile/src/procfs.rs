@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 
 /// Bytes of one `/proc` file that are looked at.
 const MAX_FILE_BYTES: usize = 64 << 20;
+/// More than a line of numbers takes.
+const SHORT_BYTES: usize = 512;
 /// Processes that are looked at when descendants are sought.
 const MAX_PROCESSES: usize = 1 << 20;
 
@@ -120,6 +123,13 @@ fn read(path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A file that the kernel hands over with the first read: growing a buffer by trial takes three more.
+fn read_short(path: &str) -> Option<String> {
+    let mut bytes = [0; SHORT_BYTES];
+    let read = fs::File::open(path).ok()?.read(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(bytes.get(..read)?).into_owned())
+}
+
 /// A file of a process's folder.
 pub(crate) fn text(pid: u32, name: &str) -> Option<String> {
     read(&format!("/proc/{pid}/{name}"))
@@ -130,11 +140,11 @@ pub(crate) fn maps(pid: u32) -> Option<Vec<Mapping>> {
 }
 
 pub(crate) fn schedstat(pid: u32, tid: u32) -> Option<(u64, u64)> {
-    parse_schedstat(&read(&format!("/proc/{pid}/task/{tid}/schedstat"))?)
+    parse_schedstat(&read_short(&format!("/proc/{pid}/task/{tid}/schedstat"))?)
 }
 
 pub(crate) fn syscall(pid: u32, tid: u32) -> Option<Syscall> {
-    parse_syscall(&read(&format!("/proc/{pid}/task/{tid}/syscall"))?)
+    parse_syscall(&read_short(&format!("/proc/{pid}/task/{tid}/syscall"))?)
 }
 
 pub(crate) fn status(pid: u32) -> Option<Status> {
@@ -146,7 +156,7 @@ pub(crate) fn thread_status(pid: u32, tid: u32) -> Option<Status> {
 }
 
 pub(crate) fn thread_name(pid: u32, tid: u32) -> Option<String> {
-    Some(read(&format!("/proc/{pid}/task/{tid}/comm"))?.trim_end().to_owned())
+    Some(read_short(&format!("/proc/{pid}/task/{tid}/comm"))?.trim_end().to_owned())
 }
 
 /// The command line with spaces between its words; empty for a kernel thread.

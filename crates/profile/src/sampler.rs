@@ -10,6 +10,7 @@ use crate::procfs::{self, Mapping};
 use crate::recorder::{NOT_SAMPLED, Raw, Recorder};
 use crate::session::Options;
 use crate::stacks::{FrameKind, Quality};
+use crate::switches::{SwitchRate, concerns};
 use crate::threads::Threads;
 use crate::timeline::{Interval, Now};
 use model::Gap;
@@ -27,8 +28,10 @@ const LOOK_PRICE: u64 = 1_000_000_000;
 const MAX_PROCESSES: usize = 4096;
 /// So long after a sample a Python thread that has not gone to wait for anything is taken to be about where it was.
 const FRESH_NS: u64 = 25_000_000;
-/// How often the list of an interpreter's threads is read.
+/// How often the list of an interpreter's threads is read, and how much later for each thread.
 const PYTHON_THREADS_NS: u64 = 100_000_000;
+const PYTHON_THREAD_NS: u64 = 10_000_000;
+const MOST_PYTHON_THREADS_NS: u64 = 1_000_000_000;
 /// ... and at most, for threads that have just begun: a server may start one for each request.
 const NEW_THREADS_NS: u64 = 20_000_000;
 
@@ -52,7 +55,7 @@ enum Happened {
     Named(String),
 }
 
-struct Event {
+pub(crate) struct Event {
     time: u64,
     pid: u32,
     tid: u32,
@@ -70,7 +73,8 @@ pub(crate) struct Sampler {
     pub(crate) quality: Quality,
     pub(crate) on_cpu_samples: u64,
     /// Events that are newer than the last drain's beginning: another CPU's ring may still hold an older one.
-    held: Vec<Event>,
+    pub(crate) held: Vec<Event>,
+    pub(crate) switch_rate: SwitchRate,
     /// Samples of Python threads that are to be named: thread, time, native stack.
     fresh: Vec<(usize, u64, u32)>,
     next_look: usize,
@@ -95,6 +99,7 @@ impl Sampler {
             quality: Quality::default(),
             on_cpu_samples: 0,
             held: Vec::new(),
+            switch_rate: SwitchRate::default(),
             fresh: Vec::new(),
             next_look: 0,
             purse: MOST_LOOKS * LOOK_PRICE,
@@ -126,7 +131,9 @@ impl Sampler {
         let Some(mut events) = self.events.take() else { return };
         let complete_until = now_ns();
         let mut happened = std::mem::take(&mut self.held);
+        let whole_cpus = events.of_all_processes();
         events.drain(|record| match record {
+            Record::Of { pid, body, .. } if whole_cpus && !concerns(&self.processes, pid, &body) => {}
             Record::Of { pid, tid, time, body } => {
                 if let Some(what) = self.understand(pid, body) {
                     happened.push(Event { time, pid, tid, what });
@@ -155,11 +162,15 @@ impl Sampler {
     fn name_python(&mut self, now_ns: u64) {
         for (at, time, native) in std::mem::take(&mut self.fresh) {
             let Self { threads, processes, shared, recorder, options, .. } = self;
+            let unrecorded = threads.unrecorded;
             let thread = &mut threads.all[at];
             let there = matches!(thread.timeline.now, Now::On | Now::Off { preempted: true });
             let fresh = now_ns.saturating_sub(time) < FRESH_NS;
             let process = processes.get_mut(&thread.pid).filter(|_| fresh);
-            let process = process.filter(|process| there || process.waits_for_gil(thread.tid));
+            let process = process.filter(|process| match unrecorded {
+                true => process.goes_on(thread.tid),
+                false => there || process.waits_for_gil(thread.tid),
+            });
             let frames = process.and_then(|process| process.python_stack(thread.python, shared, now_ns));
             let stack = frames.filter(|frames| !frames.is_empty()).map(|frames| recorder.stack(&frames));
             let stack = stack.unwrap_or(native);
@@ -191,7 +202,8 @@ impl Sampler {
             Body::SwitchIn => Some(Happened::In),
             Body::SwitchOut { preempted } => Some(Happened::Out { preempted }),
             Body::Fork { parent_pid } => {
-                if parent_pid != pid && !processes.contains_key(&pid) {
+                if parent_pid != pid && processes.get(&pid).is_none_or(|known| known.ended) {
+                    processes.remove(&pid);
                     let space = processes.get(&parent_pid).map(|parent| parent.space.clone());
                     let child = process(processes, shared, pid, false)?;
                     child.space = space.unwrap_or_default();
@@ -215,7 +227,7 @@ impl Sampler {
         }
     }
 
-    fn apply(&mut self, event: Event) {
+    pub(crate) fn apply(&mut self, event: Event) {
         let Event { time, pid, tid, what } = event;
         match what {
             Happened::Began { parent_pid } => {
@@ -241,11 +253,14 @@ impl Sampler {
         if matches!(what, Happened::Ran(_)) {
             self.meet(tid, time);
         }
-        let seen_every_ns = self.seen_every_ns;
+        let (seen_every_ns, unrecorded) = (self.seen_every_ns, self.threads.unrecorded);
         let Some((at, thread)) = self.threads.find(tid) else { return };
         match what {
             Happened::Ran(stack) => {
                 thread.last_stack = stack;
+                if unrecorded {
+                    thread.timeline.sampled(self.options.period_ns);
+                }
                 if thread.python.is_some() {
                     self.fresh.push((at, time, stack));
                 } else {
@@ -263,6 +278,7 @@ impl Sampler {
             }
             Happened::Out { preempted } => {
                 thread.ran = true;
+                self.switch_rate.count();
                 thread.timeline.switch_out(time, preempted);
             }
             Happened::Named(name) => thread.name = name,
@@ -281,7 +297,7 @@ impl Sampler {
         }
     }
 
-    fn weigh(&mut self, at: usize, interval: Interval) {
+    pub(crate) fn weigh(&mut self, at: usize, interval: Interval) {
         self.add(interval.end_ns, at, interval.stack, interval.state, interval.weight_ns);
     }
 
@@ -294,7 +310,9 @@ impl Sampler {
     /// Looks at threads that are off CPU and at interpreters.
     pub(crate) fn tick(&mut self, now_ns: u64) {
         if now_ns >= self.next_python_ns {
-            self.next_python_ns = now_ns + PYTHON_THREADS_NS;
+            let many = self.threads.living().len() as u64;
+            let each = (PYTHON_THREADS_NS + many * PYTHON_THREAD_NS).min(MOST_PYTHON_THREADS_NS);
+            self.next_python_ns = now_ns + each;
             self.find_python_threads();
         }
         let spent = self.options.tick_ns.saturating_mul(LOOKS_PER_S);
@@ -310,7 +328,7 @@ impl Sampler {
             }
             wanted += 1;
             // The first look at an idle thread is free: there is one of each.
-            let free = self.threads.all[at].timeline.now == Now::Unknown;
+            let free = self.threads.all[at].timeline.now == Now::Unknown && !self.threads.unrecorded;
             if looked < MAX_LOOKS && (free || paid < affordable) {
                 looked += 1;
                 paid += u64::from(!free);
@@ -335,6 +353,7 @@ impl Sampler {
 
     fn look(&mut self, at: usize, now_ns: u64) {
         let Self { threads, processes, shared, recorder, options, .. } = self;
+        let unrecorded = threads.unrecorded;
         let thread = &mut threads.all[at];
         let elapsed_ns = now_ns.saturating_sub(thread.looked_ns);
         thread.looked_ns = now_ns;
@@ -366,6 +385,8 @@ impl Sampler {
                         self.add(now_ns, at, stack, State::Queued, weight);
                     }
                     _ if watched => {}
+                    // What runs is sampled by a clock: this one may have no CPU.
+                    _ if unrecorded => self.add(now_ns, at, stack, State::Queued, elapsed_ns),
                     _ => {
                         let stack = python.unwrap_or_else(|| recorder.stack(&[NO_STACK]));
                         self.add(now_ns, at, stack, State::Running, elapsed_ns);
@@ -438,6 +459,9 @@ impl Sampler {
         for pid in pids {
             if !procfs::is_alive(pid) {
                 self.threads.end_process(pid, now_ns);
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.ended = true;
+                }
                 continue;
             }
             if self.events.is_none() {

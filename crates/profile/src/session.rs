@@ -220,6 +220,7 @@ impl Session {
             // A tick that comes too late is not made up for.
             next_tick = now.saturating_add(self.options.tick_ns);
             self.sampler.drain(monotonic_ns);
+            self.sampler.limit_switches(monotonic_ns());
             self.sampler.tick(monotonic_ns());
             if now >= next_keeping {
                 next_keeping = now + HOUSEKEEPING_NS;

@@ -47,8 +47,8 @@ impl Thread {
         let wall = self.end_ns.unwrap_or(now_ns).saturating_sub(self.begin_ns);
         let running = self.last.0.saturating_sub(self.first.0);
         let queued = self.last.1.saturating_sub(self.first.1);
-        if self.end_ns.is_some() && self.watched {
-            // The kernel's count went with the thread; the switches saw its end.
+        if self.end_ns.is_some() {
+            // The kernel's count went with the thread; its switches or samples saw its end.
             let preempted = self.timeline.preempted_ns;
             return Ledger::new(wall, running.max(self.timeline.ran_ns), queued.max(preempted));
         }
@@ -64,6 +64,8 @@ pub(crate) struct Threads {
     /// Their positions, ascending.
     living: Vec<usize>,
     pub(crate) missed: u64,
+    /// Switches are not recorded any more.
+    pub(crate) unrecorded: bool,
 }
 
 impl Threads {
@@ -102,7 +104,7 @@ impl Threads {
             registers: None,
             last_stack: 0,
             python: None,
-            watched: fresh,
+            watched: fresh && !self.unrecorded,
             looked_ns: begin_ns,
         });
         self.index.insert(tid, at);

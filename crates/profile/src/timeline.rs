@@ -73,6 +73,16 @@ impl Timeline {
         (self.seen, self.partly) = (None, false);
     }
 
+    /// From now on nothing is known of switches.
+    pub(crate) fn forget(&mut self) {
+        (self.now, self.seen, self.partly) = (Now::Unknown, None, false);
+    }
+
+    /// A sample on a CPU, where switches are not known.
+    pub(crate) fn sampled(&mut self, period_ns: u64) {
+        self.ran_ns += period_ns;
+    }
+
     /// Whether nobody has yet looked at the interval that goes on.
     pub(crate) fn wants_look(&self) -> bool {
         self.now != Now::On && self.seen.is_none()

@@ -122,6 +122,24 @@ fn waits_are_named_and_belong_to_the_function_that_waits() {
 }
 
 #[test]
+fn a_process_that_switches_all_the_time_is_sampled_without_records_of_its_switches() {
+    let program = target(&["ball"]);
+    let stacks = profile_of(&program, 3000);
+    adds_up(&stacks);
+    if !sees_stacks(&stacks) {
+        return;
+    }
+    let given_up = |gap: &model::Gap| gap.reason.contains("context switches a second");
+    assert!(stacks.gaps.iter().any(given_up), "{:?}", stacks.gaps);
+    let summary = summarize(&stacks);
+    let hot = stacks.threads.iter().find(|thread| thread.name.starts_with("work")).unwrap();
+    let computed = total(&summary, "hot_outer", State::Running);
+    assert!(computed > hot.ledger.running_ns * 9 / 10, "{computed} of {hot:?}: {}", folded(&stacks));
+    assert!(total(&summary, "hit", State::Blocked) > 100_000_000, "{}", folded(&stacks));
+    assert!(summary.waits.iter().any(|(name, _)| name == "[waits: lock (futex)]"), "{:?}", summary.waits);
+}
+
+#[test]
 fn two_thousand_threads_are_all_in_the_ledger() {
     let program = target(&["parked", "2000"]);
     let stacks = profile_of(&program, 2500);

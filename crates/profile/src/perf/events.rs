@@ -18,14 +18,18 @@ const FLAG_DISABLED: u64 = 1;
 const FLAG_INHERIT: u64 = 1 << 1;
 const FLAG_NO_KERNEL: u64 = 1 << 5;
 const FLAG_NO_HYPERVISOR: u64 = 1 << 6;
+const FLAG_NO_IDLE: u64 = 1 << 7;
 const FLAG_ENABLE_ON_EXEC: u64 = 1 << 12;
 const FLAG_WATERMARK: u64 = 1 << 14;
 const FLAG_SAMPLE_ID_ALL: u64 = 1 << 18;
 const FLAG_NO_KERNEL_CHAIN: u64 = 1 << 21;
 const FLAG_NO_USER_CHAIN: u64 = 1 << 22;
 const FLAG_USE_CLOCK: u64 = 1 << 25;
-/// mmap, comm, task, mmap2, comm_exec, context_switch: the side band, from one event of each thread.
-const FLAGS_SIDE_BAND: u64 = 1 << 8 | 1 << 9 | 1 << 13 | 1 << 23 | 1 << 24 | 1 << 26;
+/// mmap, comm, task, mmap2, comm_exec: the side band, from one event of each thread.
+const FLAGS_SIDE_BAND: u64 = 1 << 8 | 1 << 9 | 1 << 13 | 1 << 23 | 1 << 24;
+const FLAG_SWITCHES: u64 = 1 << 26;
+/// CPUs of a machine on which whole CPUs are sampled: each wakes us at each sample, also at other processes'.
+const MAX_WHOLE_CPUS: usize = 8;
 /// Sizes of a ring that are tried; with its head page, the first is what an ordinary user may lock per CPU.
 const RING_BYTES: [usize; 4] = [512 << 10, 256 << 10, 64 << 10, 32 << 10];
 /// Descriptors left to everything else.
@@ -52,6 +56,17 @@ pub(crate) struct Setting {
     pub(crate) on_exec: bool,
 }
 
+/// What an event belongs to, and what it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// One thread and all that it starts, with their switches.
+    Switches,
+    /// The same without switches.
+    Threads,
+    /// A whole CPU, whatever runs there, without switches. Its clock is not set anew at each switch.
+    Cpus,
+}
+
 /// Why there are no events.
 #[derive(Debug)]
 pub(crate) enum Forbidden {
@@ -64,6 +79,7 @@ pub(crate) enum Forbidden {
 pub(crate) struct Events {
     setting: Setting,
     access: Access,
+    scope: Scope,
     cpus: Vec<i32>,
     rings: Vec<Option<Ring>>,
     /// Events that write into a ring of another one.
@@ -80,7 +96,8 @@ impl Events {
         if !cfg!(target_arch = "x86_64") {
             return Err(Forbidden::Unsupported(io::Error::other("this is not x86-64")));
         }
-        let try_access = |access| sys::perf_event_open(&attributes(setting, access, CPU_CLOCK), 0, -1);
+        let scope = Scope::Switches;
+        let try_access = |access| sys::perf_event_open(&attributes(setting, access, scope, CPU_CLOCK), 0, -1);
         let access = match try_access(Access::Full) {
             Ok(_) => Access::Full,
             Err(_) => match try_access(Access::UserOnly) {
@@ -92,11 +109,54 @@ impl Events {
             },
         };
         let rings = cpus.iter().map(|_| None).collect();
-        Ok(Self { setting, access, cpus, rings, others: Vec::new(), room: descriptors() })
+        Ok(Self { setting, access, scope, cpus, rings, others: Vec::new(), room: descriptors() })
     }
 
     pub(crate) fn access(&self) -> Access {
         self.access
+    }
+
+    /// Whether records of foreign processes come, too.
+    pub(crate) fn of_all_processes(&self) -> bool {
+        self.scope == Scope::Cpus
+    }
+
+    /// Gives up the records of switches: each costs the process some microseconds. What is sampled from now on are
+    /// whole CPUs where that is permitted, else these threads and all that they start. Returns how many threads are
+    /// lost to us. Records that were not drained are lost.
+    pub(crate) fn without_switches(&mut self, tids: &[u32]) -> usize {
+        self.setting.on_exec = false;
+        self.close();
+        self.scope = Scope::Cpus;
+        if self.cpus.len() <= MAX_WHOLE_CPUS && self.add_cpus().is_ok() {
+            return 0;
+        }
+        self.close();
+        self.scope = Scope::Threads;
+        tids.iter().filter(|tid| !self.add_late(**tid)).count()
+    }
+
+    /// Opens the events of a thread after those of all were opened anew; `false` where it is lost to us.
+    pub(crate) fn add_late(&mut self, tid: u32) -> bool {
+        // One that has ended meanwhile is no loss.
+        let harmless = |error: io::Error| error.raw_os_error() == Some(libc::ESRCH);
+        self.scope == Scope::Cpus || self.add(tid).map_or_else(harmless, |()| true)
+    }
+
+    fn close(&mut self) {
+        self.others.clear();
+        self.rings.iter_mut().for_each(|ring| *ring = None);
+        self.room = descriptors();
+    }
+
+    fn add_cpus(&mut self) -> io::Result<()> {
+        const ANYBODY: i32 = -1;
+        for at in 0..self.cpus.len() {
+            let attributes = attributes(self.setting, self.access, self.scope, CPU_CLOCK);
+            let event = sys::perf_event_open(&attributes, ANYBODY, self.cpus[at])?;
+            self.attach(at, event)?;
+        }
+        Ok(())
     }
 
     /// Opens the events of one thread (0: of the calling one) and of all that it starts from now on.
@@ -105,16 +165,16 @@ impl Events {
     /// The thread has ended (`ESRCH`), is another user's (`EACCES`), or descriptors have run out (`EMFILE`).
     pub(crate) fn add(&mut self, tid: u32) -> io::Result<()> {
         let tid = i32::try_from(tid).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let kinds: &[u64] = match self.access {
-            Access::Full => &[CPU_CLOCK, CONTEXT_SWITCHES],
-            Access::UserOnly => &[CPU_CLOCK],
+        let kinds: &[u64] = match (self.access, self.scope) {
+            (Access::Full, Scope::Switches) => &[CPU_CLOCK, CONTEXT_SWITCHES],
+            _ => &[CPU_CLOCK],
         };
         if self.room < kinds.len() * self.cpus.len() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         for at in 0..self.cpus.len() {
             for kind in kinds {
-                let attributes = attributes(self.setting, self.access, *kind);
+                let attributes = attributes(self.setting, self.access, self.scope, *kind);
                 match sys::perf_event_open(&attributes, tid, self.cpus[at]) {
                     Ok(event) => self.attach(at, event)?,
                     // The CPU was taken away.
@@ -178,14 +238,15 @@ pub(crate) fn wait_for<'a>(events: impl Iterator<Item = &'a OwnedFd>, patience: 
     let _early = poll(&mut polled, Some(&timeout));
 }
 
-fn attributes(setting: Setting, access: Access, config: u64) -> Attributes {
+fn attributes(setting: Setting, access: Access, scope: Scope, config: u64) -> Attributes {
     let clock = config == CPU_CLOCK;
-    let mut flags = FLAG_DISABLED
-        | FLAG_INHERIT
-        | FLAG_NO_HYPERVISOR
-        | FLAG_SAMPLE_ID_ALL
-        | FLAG_NO_USER_CHAIN
-        | FLAG_USE_CLOCK;
+    let mut flags =
+        FLAG_DISABLED | FLAG_NO_HYPERVISOR | FLAG_SAMPLE_ID_ALL | FLAG_NO_USER_CHAIN | FLAG_USE_CLOCK;
+    flags |= match scope {
+        Scope::Switches if clock => FLAG_INHERIT | FLAG_SWITCHES,
+        Scope::Switches | Scope::Threads => FLAG_INHERIT,
+        Scope::Cpus => FLAG_NO_IDLE,
+    };
     // Of a thread that leaves the CPU the registers are wanted; what it waits for is looked up.
     flags |= if clock { FLAGS_SIDE_BAND } else { FLAG_NO_KERNEL_CHAIN };
     // Without the flag, `wakeup` is a number of samples; the ring wakes at half its size in any case.

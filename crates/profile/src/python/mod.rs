@@ -40,6 +40,12 @@ pub(crate) struct PythonThread {
     state: u64,
 }
 
+/// Where the interpreter keeps a thread, and the thread's number (from 3.11 on) or its `struct pthread`.
+struct State {
+    address: u64,
+    thread: u64,
+}
+
 /// Reads one process.
 pub(crate) struct Reader {
     pid: u32,
@@ -144,14 +150,16 @@ impl Reader {
         let states = self.states();
         if self.layout.thread_native_id.is_none() && self.tid_at.is_none() {
             // The main thread's number is that of the process: where it stands, the others' stand too.
-            self.tid_at = states.iter().find_map(|state| self.place_of(*state, own_tid));
+            self.tid_at = states.iter().find_map(|state| self.place_of(state.thread, own_tid));
         }
-        let thread = |state: &u64| Some(PythonThread { inner_tid: self.native_id(*state)?, state: *state });
+        let thread =
+            |state: &State| Some(PythonThread { inner_tid: self.native_id(state)?, state: state.address });
         states.iter().filter_map(thread).collect()
     }
 
-    fn states(&mut self) -> Vec<u64> {
+    fn states(&mut self) -> Vec<State> {
         let layout = self.layout;
+        let of_thread = layout.thread_native_id.unwrap_or(layout.thread_pthread);
         let mut states = Vec::new();
         self.gils.clear();
         let mut interpreter = self.word(self.runtime + layout.runtime_interpreters).unwrap_or(0);
@@ -165,26 +173,42 @@ impl Reader {
             });
             let mut state = self.word(interpreter.wrapping_add(layout.interpreter_threads)).unwrap_or(0);
             while state != 0 && states.len() < MAX_THREADS {
-                states.push(state);
-                state = self.word(state.wrapping_add(layout.thread_next)).unwrap_or(0);
+                let Some((next, thread)) = self.two_words(state, layout.thread_next, of_thread) else {
+                    break;
+                };
+                states.push(State { address: state, thread });
+                state = next;
             }
             interpreter = self.word(interpreter.wrapping_add(layout.interpreter_next)).unwrap_or(0);
         }
         states
     }
 
-    fn native_id(&self, state: u64) -> Option<u32> {
-        if let Some(at) = self.layout.thread_native_id {
-            return u32::try_from(self.word(state.wrapping_add(at))?).ok();
+    /// Two words of a structure: in one read where they are near each other, since each read is a system call.
+    fn two_words(&self, structure: u64, first: u64, second: u64) -> Option<(u64, u64)> {
+        const NEAR: u64 = 1024;
+        let from = first.min(second);
+        if first.max(second) - from > NEAR {
+            return Some((
+                self.word(structure.wrapping_add(first))?,
+                self.word(structure.wrapping_add(second))?,
+            ));
         }
-        let pthread = self.word(state.wrapping_add(self.layout.thread_pthread))?;
-        u32_at(&self.bytes(pthread.wrapping_add(self.tid_at? as u64), 4)?, 0)
+        let bytes = self.bytes(structure.wrapping_add(from), first.max(second) - from + 8)?;
+        let at = |place: u64| u64_at(&bytes, usize::try_from(place - from).ok()?);
+        Some((at(first)?, at(second)?))
+    }
+
+    fn native_id(&self, state: &State) -> Option<u32> {
+        if self.layout.thread_native_id.is_some() {
+            return u32::try_from(state.thread).ok();
+        }
+        u32_at(&self.bytes(state.thread.wrapping_add(self.tid_at? as u64), 4)?, 0)
     }
 
     /// Where the `struct pthread` of a thread holds a number.
-    fn place_of(&self, state: u64, tid: u32) -> Option<usize> {
+    fn place_of(&self, pthread: u64, tid: u32) -> Option<usize> {
         const PTHREAD_BYTES: u64 = 1024;
-        let pthread = self.word(state.wrapping_add(self.layout.thread_pthread))?;
         let bytes = self.bytes(pthread, PTHREAD_BYTES)?;
         (0..bytes.len()).step_by(4).find(|at| u32_at(&bytes, *at) == Some(tid))
     }
