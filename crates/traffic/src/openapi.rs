@@ -47,7 +47,7 @@ pub fn openapi(document: &Value, name: &str, options: &Options) -> Result<Plan> 
     plan.set_base(options, server.as_deref().filter(|url| url.starts_with("http")));
     plan.base_url.push_str(base_path(&plan.base_url, server.as_deref()));
     reader.security(&mut plan);
-    plan.rate = 5.0;
+    plan.rate = 10.0;
     "a description tells neither rate nor mix: choose them".clone_into(&mut plan.rate_comment);
     plan.notes.push("weights are all alike: give each operation its share".to_owned());
     plan.notes.extend(reader.removed.note());

@@ -54,7 +54,7 @@ pub fn postman(document: &Value, name: &str, options: &Options) -> Result<Plan> 
         let placeholder = removed.placeholder("authorization");
         plan.headers.insert("authorization".to_owned(), placeholder);
     }
-    plan.rate = 5.0;
+    plan.rate = 10.0;
     "a collection tells no rate: choose one".clone_into(&mut plan.rate_comment);
     plan.notes.extend(removed.note());
     plan.finish(options);

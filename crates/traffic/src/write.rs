@@ -29,7 +29,7 @@ pub fn toml(plan: &Plan) -> String {
     writeln!(out, "]\n\n[service]\nurl = {}   # {}", quoted(&plan.base_url), plan.base_url_comment)
         .unwrap_or_default();
     writeln!(out, "\n[load]\nrate = {}   # {}", plan.rate, printable(&plan.rate_comment)).unwrap_or_default();
-    out.push_str("warm_up_s = 3\nduration_s = 30\n");
+    writeln!(out, "warm_up_s = 3\n{}", duration(plan)).unwrap_or_default();
     if !plan.headers.is_empty() {
         writeln!(out, "headers = {}", inline(&plan.headers)).unwrap_or_default();
     }
@@ -38,6 +38,26 @@ pub fn toml(plan: &Plan) -> String {
     }
     out.push_str(&variables(plan));
     out
+}
+
+/// Long enough for a p95 of the rarest operation with a goal, within what people wait for.
+fn duration(plan: &Plan) -> String {
+    const REQUESTS: f64 = 110.0;
+    let all: f64 = plan.used().map(|operation| operation.weight).sum();
+    let of_goal = |operation: &&Operation| {
+        let subject = format!("({})", operation.name);
+        plan.goals.iter().any(|(goal, _)| goal.contains(&subject))
+    };
+    let least = plan.used().filter(of_goal).map(|operation| operation.weight).fold(f64::INFINITY, f64::min);
+    let seconds = (REQUESTS * all / (plan.rate * least)).clamp(30.0, 120.0);
+    let seconds = (seconds / 10.0).ceil() * 10.0;
+    let requests = plan.rate * least / all * seconds;
+    match requests.is_finite() && requests > 0.0 {
+        true => format!(
+            "duration_s = {seconds:.0}   # {requests:.0} requests of the rarest operation with a goal; a p95 needs 100"
+        ),
+        false => "duration_s = 30".to_owned(),
+    }
 }
 
 fn written(operation: &Operation) -> String {

@@ -117,7 +117,7 @@ fn an_access_log_becomes_mix_values_rate_and_sessions() {
             [load]
             rate = 0.902   # 360 requests in 399 s are 0.902/s; the busiest minute had 0.900/s
             warm_up_s = 3
-            duration_s = 30
+            duration_s = 120   # 15 requests of the rarest operation with a goal; a p95 needs 100
             headers = { "accept" = "*/*" }
 
             # 160 requests, 44.4 %; 200 100 %; p50 30.9 ms, p95 52.0 ms
@@ -220,7 +220,7 @@ fn a_har_file_keeps_bodies_and_loses_secrets() {
             [load]
             rate = 1   # 2 requests in 2 s are 1.000/s; the busiest second had 1.000/s
             warm_up_s = 3
-            duration_s = 30
+            duration_s = 110   # 110 requests of the rarest operation with a goal; a p95 needs 100
             headers = { "accept" = "*/*" }
 
             # 1 requests, 50.0 %; 200 100 %; p50 12.5 ms, p95 12.5 ms
@@ -332,9 +332,9 @@ fn an_openapi_description_in_yaml_gives_values_and_bodies() {
             url = "https://eu.shop.example/v1"   # as in the source: make sure that it may be loaded
 
             [load]
-            rate = 5   # a description tells neither rate nor mix: choose them
+            rate = 10   # a description tells neither rate nor mix: choose them
             warm_up_s = 3
-            duration_s = 30
+            duration_s = 30   # 150 requests of the rarest operation with a goal; a p95 needs 100
             headers = { "x-api-key" = "${X_API_KEY}" }
 
             # One order
@@ -394,9 +394,9 @@ fn a_postman_collection_keeps_its_variables() {
             url = "http://127.0.0.1:8080/api"   # as in the source: make sure that it may be loaded
 
             [load]
-            rate = 5   # a collection tells no rate: choose one
+            rate = 10   # a collection tells no rate: choose one
             warm_up_s = 3
-            duration_s = 30
+            duration_s = 40   # 133 requests of the rarest operation with a goal; a p95 needs 100
 
             # By customer
             [[load.operation]]

@@ -121,11 +121,15 @@ pub struct DemoArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  trimtab init http://127.0.0.1:8080")]
+#[command(after_help = "Examples:
+  trimtab init http://127.0.0.1:8080            its endpoints, where it serves an OpenAPI description
+  trimtab init http://127.0.0.1:8080 --writes   also those that change data")]
 pub struct InitArgs {
     /// Base URL of the service
     pub url: String,
+    /// Keep operations that change data (POST, PUT, PATCH, DELETE); else they are written as comments
+    #[arg(long)]
+    pub writes: bool,
     /// Overwrite an existing settings file
     #[arg(long)]
     pub force: bool,

@@ -13,8 +13,6 @@ use model::{
 use std::time::{Duration, Instant};
 use verify::{Arm, Metric, Window};
 
-/// Requests in each arm from which on a p95 can be judged, see `docs/statistics.md`.
-const MIN_FOR_P95: u64 = 100;
 /// Pairs that a sequential trial is cut into, at most.
 const SEQUENTIAL_PAIRS: u32 = 10;
 /// A later cell is damage: it would be a run of months.
@@ -190,23 +188,12 @@ fn per_s(recording: &Recording, operation: &str) -> f64 {
 }
 
 /// The prediction for its own quantile, or for the median where the trial saw too few requests for that.
-fn judgeable(prediction: &Prediction, trial: &Trial) -> Prediction {
-    let Some(metric) = Metric::parse(&prediction.metric) else { return prediction.clone() };
-    let pairs = trial.operations.get(&metric.operation).map_or(&[][..], Vec::as_slice);
+pub(crate) fn judgeable(prediction: &Prediction, trial: &Trial) -> Prediction {
+    let operation = Metric::parse(&prediction.metric).map(|metric| metric.operation).unwrap_or_default();
+    let pairs = trial.operations.get(&operation).map_or(&[][..], Vec::as_slice);
     let before: u64 = pairs.iter().map(|p| p.before.count()).sum();
     let after: u64 = pairs.iter().map(|p| p.after.count()).sum();
-    let median = prediction.quantiles.iter().find(|q| (q.quantile - 0.5).abs() < 1e-9);
-    match median {
-        Some(median) if before.min(after) < MIN_FOR_P95 => Prediction {
-            metric: Metric { quantile: 0.5, ..metric }.name(),
-            before_ms: median.before_ms,
-            after_ms: median.after_ms,
-            low_ms: median.low_ms,
-            high_ms: median.high_ms,
-            ..prediction.clone()
-        },
-        _ => prediction.clone(),
-    }
+    verify::judgeable(prediction, before.min(after))
 }
 
 struct Switched {

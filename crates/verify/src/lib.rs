@@ -19,6 +19,6 @@ pub use interval::{RatioInterval, Shortage, compare, interval};
 pub use judge::{Metric, Options, judge};
 pub use needed::{needed_s, required_windows};
 pub use noise::{Noise, NoiseFigures, noise};
-pub use prediction::held_by;
+pub use prediction::{held_by, judgeable};
 pub use warm_up::{WarmUp, log_means, warm_up};
 pub use windows::{Arm, Window, pair_up, schedule};

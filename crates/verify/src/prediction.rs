@@ -1,7 +1,8 @@
 //! Does the outcome meet what was predicted? Compared as ratios, since load and machine may differ from the day of
 //! the prediction.
 
-use crate::interval::RatioInterval;
+use crate::interval::{RatioInterval, needed_requests};
+use crate::judge::Metric;
 use crate::words::percent;
 use model::{MetricVerdict, Prediction};
 
@@ -19,11 +20,36 @@ impl From<&RatioInterval> for Outcome {
     }
 }
 
+/// The prediction for its own percentile, or for the median where the smaller arm of its operation has too few
+/// `requests` for that.
+#[must_use]
+pub fn judgeable(prediction: &Prediction, requests: u64) -> Prediction {
+    let metric =
+        Metric::parse(&prediction.metric).filter(|m| (requests as f64) < needed_requests(m.quantile));
+    let median = prediction.quantiles.iter().find(|q| (q.quantile - 0.5).abs() < 1e-9);
+    match (metric, median) {
+        (Some(metric), Some(median)) => Prediction {
+            metric: Metric { quantile: 0.5, ..metric }.name(),
+            before_ms: median.before_ms,
+            after_ms: median.after_ms,
+            low_ms: median.low_ms,
+            high_ms: median.high_ms,
+            ..prediction.clone()
+        },
+        _ => prediction.clone(),
+    }
+}
+
 /// Whether a judged trial meets a prediction that it was not made for, and a sentence on it: `None` as of
 /// [`Judgement::prediction_held`](model::Judgement). `metrics` are those of the trial's judgement; `tolerance`, a share
-/// of the before, stands in for the width of a prediction that has none.
+/// of the before, stands in for the width of a prediction that has none. Of few requests the median is looked at.
 #[must_use]
 pub fn held_by(prediction: &Prediction, metrics: &[MetricVerdict], tolerance: f64) -> (Option<bool>, String) {
+    let requests = metrics
+        .iter()
+        .find(|judged| judged.metric == prediction.metric)
+        .map_or(u64::MAX, |judged| judged.requests_before.min(judged.requests_after));
+    let prediction = &judgeable(prediction, requests);
     let outcome = metrics.iter().find(|judged| judged.metric == prediction.metric).map(|judged| Outcome {
         ratio: judged.ratio,
         low: judged.low,
@@ -94,13 +120,12 @@ fn ratios(prediction: &Prediction, tolerance: f64) -> Option<(f64, f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Grade;
+    use model::{Grade, QuantilePrediction};
 
-    fn verdict(predicted: (f64, f64, f64), measured: (f64, f64, f64)) -> Option<bool> {
-        let (low_ms, after_ms, high_ms) = predicted;
-        let prediction = Prediction {
+    fn prediction(before_ms: f64, (low_ms, after_ms, high_ms): (f64, f64, f64)) -> Prediction {
+        Prediction {
             metric: "p95(GET /)".to_owned(),
-            before_ms: 100.0,
+            before_ms,
             after_ms,
             low_ms,
             high_ms,
@@ -108,9 +133,29 @@ mod tests {
             assumption: String::new(),
             quantiles: Vec::new(),
             calibration: None,
-        };
+        }
+    }
+
+    fn verdict(predicted: (f64, f64, f64), measured: (f64, f64, f64)) -> Option<bool> {
+        let prediction = prediction(100.0, predicted);
         let (low, ratio, high) = measured;
         held(&prediction, Some(Outcome { ratio, low, high }), 0.05).0
+    }
+
+    #[test]
+    fn of_few_requests_the_median_is_judged() {
+        let at = |quantile| QuantilePrediction {
+            quantile,
+            before_ms: 100.0 * quantile,
+            after_ms: 50.0 * quantile,
+            low_ms: 40.0 * quantile,
+            high_ms: 60.0 * quantile,
+        };
+        let quantiles = vec![at(0.5), at(0.95)];
+        let prediction = Prediction { quantiles, ..prediction(95.0, (40.0, 50.0, 60.0)) };
+        let few = judgeable(&prediction, 99);
+        assert_eq!((few.metric.as_str(), few.before_ms, few.high_ms), ("p50(GET /)", 50.0, 30.0));
+        assert_eq!(judgeable(&prediction, 100), prediction);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) async fn run(setting: &Setting, args: &InitArgs) -> Result<Answer> {
         .await
         .with_context(|| format!("the service at {url} does not answer; is it running?"))?;
     let first_ms = begun.elapsed().as_secs_f64() * 1e3;
-    let plan = described(&args.url, &url).await.unwrap_or_else(|| undescribed(&url));
+    let plan = described(args, &url).await.unwrap_or_else(|| undescribed(&url));
     let prometheus = answers_metrics(&args.url).await;
     files::write_whole(path, settings(&plan, &url, prometheus).as_bytes())?;
     let used = plan.used().count();
@@ -73,10 +73,15 @@ fn said(plan: &Plan, answers: &str, path: &str) -> String {
 }
 
 /// The operations of the service's own description.
-async fn described(address: &str, url: &str) -> Option<Plan> {
-    let options = Options { url: Some(url.to_owned()), max_operations: MAX_OPERATIONS, ..Options::default() };
+async fn described(args: &InitArgs, url: &str) -> Option<Plan> {
+    let options = Options {
+        url: Some(url.to_owned()),
+        max_operations: MAX_OPERATIONS,
+        writes: args.writes,
+        ..Options::default()
+    };
     for place in DESCRIPTIONS {
-        let at = format!("{}{place}", address.trim_end_matches('/'));
+        let at = format!("{}{place}", args.url.trim_end_matches('/'));
         let Ok(response) = net::get(&at, &[], TIMEOUT).await else { continue };
         let Some(text) = std::str::from_utf8(&response.body).ok().filter(|_| response.is_success()) else {
             continue;

@@ -175,6 +175,8 @@ async fn of_change(
         (tried.judgement, None)
     } else {
         let (folder, after) = again(setting, session).await?;
+        let trial = trial(before, &after)?;
+        finding.prediction = finding.prediction.as_ref().map(|p| trials::judgeable(p, &trial));
         let tolerance = session.settings.verify.tolerance;
         (sequential(before, &after, finding.prediction.as_ref(), tolerance)?, Some(folder))
     };
