@@ -100,16 +100,33 @@ pub(crate) fn gaps(facts: &Facts<'_>) -> Vec<Gap> {
         "let the instrumentation send db.query.text (or db.statement)",
     );
     gaps.extend(invalid);
-    gaps.extend(facts.endpoints().filter(|(id, _)| facts.is_attributed(*id)).map(|(id, _)| {
-        let name = facts.load.name(id);
-        let reason = format!("no trace shows what `{name}` does: what was found on it, the load's mix told");
+    let attributed: Vec<&str> = facts
+        .endpoints()
+        .filter(|(id, _)| facts.is_attributed(*id))
+        .map(|(id, _)| facts.load.name(id))
+        .collect();
+    if !attributed.is_empty() {
+        let names = named(&attributed);
+        let reason = format!("no trace shows what {names}: what was found there, the load's mix told");
         let hint = "send traces of the service to trimtab (OTLP), with its database calls, to see the rest";
-        Gap::new("traces", reason, hint)
-    }));
+        gaps.push(Gap::new("traces", reason, hint));
+    }
     gaps.extend(facts.load.unjoined.iter().map(|load| {
         let reason = format!("no trace of `{}` was received: nothing can be found on it", load.name);
         let hint = "send traces of the service to trimtab (OTLP), and let it take the traceparent header";
         Gap::new("traces", reason, hint)
     }));
     gaps
+}
+
+/// `` `GET /a` does ``, `` 9 endpoints do: `GET /a`, `GET /b` and 7 more ``.
+fn named(endpoints: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    if let [one] = endpoints {
+        return format!("`{one}` does");
+    }
+    let shown: Vec<String> = endpoints.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let rest = endpoints.len() - shown.len();
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{} endpoints do ({}{more})", endpoints.len(), shown.join(", "))
 }

@@ -42,20 +42,27 @@ pub fn judgeable(prediction: &Prediction, requests: u64) -> Prediction {
 
 /// Whether a judged trial meets a prediction that it was not made for, and a sentence on it: `None` as of
 /// [`Judgement::prediction_held`](model::Judgement). `metrics` are those of the trial's judgement; `tolerance`, a share
-/// of the before, stands in for the width of a prediction that has none. Of few requests the median is looked at.
+/// of the before, stands in for the width of a prediction that has none. Where the percentile cannot tell,
+/// the median is asked.
 #[must_use]
 pub fn held_by(prediction: &Prediction, metrics: &[MetricVerdict], tolerance: f64) -> (Option<bool>, String) {
     let requests = metrics
         .iter()
         .find(|judged| judged.metric == prediction.metric)
         .map_or(u64::MAX, |judged| judged.requests_before.min(judged.requests_after));
-    let prediction = &judgeable(prediction, requests);
-    let outcome = metrics.iter().find(|judged| judged.metric == prediction.metric).map(|judged| Outcome {
-        ratio: judged.ratio,
-        low: judged.low,
-        high: judged.high,
-    });
-    held(prediction, outcome, tolerance)
+    let outcome = |prediction: &Prediction| {
+        let judged = metrics.iter().find(|judged| judged.metric == prediction.metric)?;
+        Some(Outcome { ratio: judged.ratio, low: judged.low, high: judged.high })
+    };
+    let own = judgeable(prediction, requests);
+    let told = held(&own, outcome(&own), tolerance);
+    let median = judgeable(prediction, 0);
+    if told.0.is_some() || median.metric == own.metric {
+        return told;
+    }
+    // A tail is often too uncertain where the middle is not.
+    let by_median = held(&median, outcome(&median), tolerance);
+    if by_median.0.is_some() { by_median } else { told }
 }
 
 /// Whether the interval of the outcome meets the predicted one, and a sentence on it. A prediction without a width
@@ -120,7 +127,7 @@ fn ratios(prediction: &Prediction, tolerance: f64) -> Option<(f64, f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{Grade, QuantilePrediction};
+    use model::{Grade, QuantilePrediction, Verdict};
 
     fn prediction(before_ms: f64, (low_ms, after_ms, high_ms): (f64, f64, f64)) -> Prediction {
         Prediction {
@@ -156,6 +163,38 @@ mod tests {
         let few = judgeable(&prediction, 99);
         assert_eq!((few.metric.as_str(), few.before_ms, few.high_ms), ("p50(GET /)", 50.0, 30.0));
         assert_eq!(judgeable(&prediction, 100), prediction);
+    }
+
+    #[test]
+    fn where_the_tail_is_too_uncertain_the_median_is_asked() {
+        let judged = |quantile: f64, (low, ratio, high): (f64, f64, f64)| MetricVerdict {
+            metric: Metric { operation: "GET /".to_owned(), quantile }.name(),
+            operation: "GET /".to_owned(),
+            quantile,
+            before_ms: 100.0,
+            after_ms: 100.0 * ratio,
+            ratio,
+            low,
+            high,
+            detectable: 0.1,
+            needed_s: None,
+            verdict: Verdict::Unclear,
+            requests_before: 500,
+            requests_after: 500,
+        };
+        let median = QuantilePrediction {
+            quantile: 0.5,
+            before_ms: 50.0,
+            after_ms: 25.0,
+            low_ms: 22.0,
+            high_ms: 28.0,
+        };
+        let prediction = Prediction { quantiles: vec![median], ..prediction(100.0, (40.0, 50.0, 60.0)) };
+        let metrics = [judged(0.95, (0.1, 0.6, 3.0)), judged(0.5, (0.45, 0.49, 0.52))];
+        let (held, text) = held_by(&prediction, &metrics, 0.05);
+        assert!(held == Some(true) && text.starts_with("predicted for p50(GET /)"), "{text}");
+        let (held, text) = held_by(&prediction, &metrics[..1], 0.05);
+        assert!(held.is_none() && text.starts_with("predicted for p95(GET /)"), "{text}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn the_rules_find_it_without_a_trace() {
     assert!(first.evidence.trace_ids.is_empty() && first.evidence.traces == 0);
     assert_eq!(first.prediction.as_ref().map(|p| p.grade), Some(Grade::C));
     assert_eq!((diagnosis.recording.spans, diagnosis.recording.traces), (0, 0));
-    assert!(diagnosis.gaps.iter().any(|g| g.reason.contains("no trace shows what `GET /orders` does")));
+    assert!(diagnosis.gaps.iter().any(|g| g.reason.contains("no trace shows what")));
 }
 
 #[test]
