@@ -36,3 +36,12 @@ function statement(s, at) {
     s.indexes.map((index) => el("div", {}, el("p", { class: "small" }, chip("good", "index"), ` ${ms(index.before_ms)} → ${ms(index.after_ms)} a call, ${index.method}`), el("pre", {}, index.create), el("details", {}, el("summary", {}, "Undo"), el("pre", {}, index.undo)))),
     s.nodes.length > 0 && el("details", { open: at < 3 }, el("summary", {}, s.executed ? "Plan, as it was executed" : "Plan"), el("ul", { class: "plan" }, s.nodes.map(planNode))));
 }
+
+// What the state of the server shows, with what to type.
+function serverState(s) {
+  const sql = (title, text) => known(text) && el("details", { open: title === "Mend" }, el("summary", {}, title), el("pre", {}, text));
+  return el("article", { class: "card finding", "aria-label": s.kind },
+    el("p", {}, chip("warn", s.kind), " ", s.reason),
+    s.subject.includes(" ") && el("p", {}, el("code", { class: "stmt clamp" }, s.subject)),
+    sql("Mend", s.mend), sql("Undo", s.undo), sql("Look", s.look));
+}

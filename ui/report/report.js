@@ -122,6 +122,7 @@ function page() {
       data.findings_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.findings_left_out, "more finding")} not shown`),
       was > 0 && el("details", {}, el("summary", {}, `${plural(was, "finding")} of the first measurement`), data.findings_first.map((f, n) => finding(f, n, "first")))),
     data.statements.length > 0 && section("database", ["Database"], "Statements by their time, with the plan that the database chose and the rows that came of it.", data.statements.length + data.statements_left_out, [data.statements.map(statement), data.statements_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.statements_left_out, "more statement")} not shown`)]),
+    data.state.length > 0 && section("state", ["State of the database", "State"], "What should be looked at beside its statements, with SQL to mend it and to take that back.", data.state.length + data.state_left_out, [data.state.map(serverState), data.state_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.state_left_out, "more line")} not shown`)]),
     section("unseen", ["What could not be seen", "Not seen"], null, data.gaps.length, unseen()),
     section("environment", ["Where and when", "Environment"], null, null, environment()),
   ];

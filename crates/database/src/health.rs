@@ -2,32 +2,22 @@
 //! the SQL that undoes that. Only looks; which observation matters is for whoever reads it.
 
 use crate::connect::{Database, format_error, look};
+use crate::from_plans;
 use crate::index::{Key, NewIndex, quoted};
-use crate::tokens::{Kind, tokens};
-use model::{Gap, Plan, PlanNode, Statement};
+use model::{Gap, Plan, Statement};
 use serde::Serialize;
 use tokio_postgres::Row;
 
 const SIGNAL: &str = "database";
 /// Observations of one kind.
-const MAX_OF_A_KIND: usize = 10;
-const BLOCK_BYTES: u64 = 8192;
-/// More than this is never proposed for `work_mem`: every sort of every session may take it.
-const MAX_WORK_MEM_MB: u64 = 256;
-/// A plan that is wrong by this factor misleads what is built upon it.
-const MISESTIMATE: f64 = 10.0;
-/// Of the rows that a scan reads, more than this share is thrown away.
-const REMOVED_SHARE: f64 = 0.9;
-/// A scan of fewer rows is quick whatever it throws away.
-const MIN_ROWS: f64 = 10_000.0;
+pub(crate) const MAX_OF_A_KIND: usize = 10;
 
 /// Something that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Observation {
-    /// `spill`, `misestimate`, `rows_removed`, `lock_wait`, `idle_in_transaction`, `connections`, `dead_rows`,
-    /// `stale_statistics`, `invalid_index`, `unused_index`, `redundant_index`, `foreign_key_without_index`, `checkpoints`;
-    /// of other databases more, see
-    /// docs/database.md.
+    /// `spill`, `misestimate`, `rows_removed`, `lock_wait`, `idle_in_transaction`, `connections`, `connection_churn`,
+    /// `pool_size`, `dead_rows`, `vacuum_held_back`, `stale_statistics`, `invalid_index`, `unused_index`,
+    /// `redundant_index`, `foreign_key_without_index`, `checkpoints`; of other databases more, see docs/database.md.
     pub kind: &'static str,
     /// The table, index or statement.
     pub subject: String,
@@ -64,9 +54,10 @@ struct Check {
 /// From this server version number on; below it the other question is asked.
 const CHECKPOINTER_SINCE: i32 = 170_000;
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 8] = [
     Check { sql: CONNECTIONS, read: connections },
     Check { sql: DEAD_ROWS, read: dead_rows },
+    Check { sql: HELD_BACK, read: held_back },
     Check { sql: STALE, read: stale },
     Check { sql: INVALID, read: invalid },
     Check { sql: UNUSED, read: unused },
@@ -102,35 +93,49 @@ impl Database {
         if let Ok(rows) = client.query(sql, &[]).await {
             found.extend(rows.iter().filter_map(checkpoints));
         }
+        found.extend(from_plans::observed(&mut client, statements, plans).await);
         drop(client);
-        found.extend(statements.iter().filter_map(spill).take(MAX_OF_A_KIND));
-        found.extend(plans.iter().flat_map(|p| from_plan(p, statements)).take(2 * MAX_OF_A_KIND));
         gaps.dedup();
         (found, gaps)
     }
 }
 
 const CONNECTIONS: &str = "
+WITH c AS (SELECT state, coalesce(nullif(application_name, ''), 'without a name') AS name
+             FROM pg_stat_activity WHERE backend_type = 'client backend'),
+     top AS (SELECT name, count(*) AS n FROM c GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3)
 SELECT /* trimtab_look */ count(*)::int, current_setting('max_connections')::int
        - current_setting('superuser_reserved_connections')::int,
-       (count(*) FILTER (WHERE state = 'idle'))::int, quote_ident(current_database())
-  FROM pg_stat_activity WHERE backend_type = 'client backend'";
+       (count(*) FILTER (WHERE state = 'idle'))::int, quote_ident(current_database()),
+       (SELECT string_agg(left(name, 40) || ' ' || n, ', ' ORDER BY n DESC, name) FROM top)
+  FROM c";
 
 /// Four fifths of what the server takes are in use.
 fn connections(row: &Row) -> Option<Observation> {
     let (used, most, idle): (i32, i32, i32) =
         (row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?);
     let database: String = row.try_get(3).ok()?;
-    let reason = format!("{used} of {most} connections are in use, {idle} of them idle");
+    let by = row.try_get::<_, Option<String>>(4).ok()?.unwrap_or_default();
+    if used * 5 < most * 4 {
+        return None;
+    }
+    let reason =
+        format!("{used} of {most} connections are in use, {idle} of them idle; by application: {by}");
     let look = "SELECT datname, usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC";
+    let observation = Observation::new("connections", "server", reason, look);
+    if idle * 2 < used {
+        // They work: closing idle ones would bring nothing.
+        return Some(observation);
+    }
     let close = format!("ALTER DATABASE {database} SET idle_session_timeout = '10min'");
-    let reset = format!("ALTER DATABASE {database} RESET idle_session_timeout");
-    (used * 5 >= most * 4).then(|| Observation::new("connections", "server", reason, look).mend(close, reset))
+    Some(observation.mend(close, format!("ALTER DATABASE {database} RESET idle_session_timeout")))
 }
 
 const DEAD_ROWS: &str = "
 SELECT /* trimtab_look */ schemaname::text, relname::text, n_dead_tup::float8, n_live_tup::float8,
-       coalesce(last_autovacuum::text, 'never'), current_setting('autovacuum')
+       coalesce(last_autovacuum::text, 'never'), current_setting('autovacuum'),
+       coalesce((SELECT bool_or(o ILIKE 'autovacuum_enabled=%' AND split_part(o, '=', 2) IN ('false', 'off', 'no', '0'))
+                   FROM pg_class c, unnest(c.reloptions) AS o WHERE c.oid = relid), false)
   FROM pg_stat_user_tables
  WHERE n_dead_tup > 10000 AND n_dead_tup > 0.2 * n_live_tup ORDER BY n_dead_tup DESC LIMIT 10";
 
@@ -138,14 +143,84 @@ fn dead_rows(row: &Row) -> Option<Observation> {
     let name = table_name(row)?;
     let (dead, live): (f64, f64) = (row.try_get(2).ok()?, row.try_get(3).ok()?);
     let (last, automatic): (String, String) = (row.try_get(4).ok()?, row.try_get(5).ok()?);
-    let off = if automatic == "off" { "; autovacuum is off" } else { "" };
+    let off_here: bool = row.try_get(6).ok()?;
+    let off = match (automatic.as_str(), off_here) {
+        ("off", _) => "; autovacuum is off on this server",
+        (_, true) => "; autovacuum is switched off for this table",
+        _ => "",
+    };
     let reason =
         format!("{name} has {dead:.0} dead rows beside {live:.0} live ones; last autovacuum: {last}{off}");
     let look = "SELECT relname, n_live_tup, n_dead_tup, last_autovacuum FROM pg_stat_user_tables ORDER BY n_dead_tup DESC";
-    let mend =
-        format!("VACUUM (ANALYZE) {name}; ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0.02)");
-    let undo = format!("ALTER TABLE {name} RESET (autovacuum_vacuum_scale_factor)");
+    let (often, undo) = match (automatic.as_str(), off_here) {
+        ("off", _) => (
+            "ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()".to_owned(),
+            "ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf()".to_owned(),
+        ),
+        (_, true) => (
+            format!("ALTER TABLE {name} RESET (autovacuum_enabled)"),
+            format!("ALTER TABLE {name} SET (autovacuum_enabled = false)"),
+        ),
+        _ => (
+            format!("ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0.02)"),
+            format!("ALTER TABLE {name} RESET (autovacuum_vacuum_scale_factor)"),
+        ),
+    };
+    let mend = format!("VACUUM (ANALYZE) {name}; {often}");
     Some(Observation::new("dead_rows", &name, reason, look).mend(mend, undo))
+}
+
+/// What keeps rows from being removed that nobody can see any more: old transactions, prepared ones, and slots whose
+/// consumer is gone, which keep the log as well.
+const HELD_BACK: &str = "
+SELECT /* trimtab_look */ 'session', coalesce(nullif(application_name, ''), 'a session without a name'),
+       extract(epoch FROM clock_timestamp() - xact_start)::float8, pid::text, state
+  FROM pg_stat_activity
+ WHERE backend_type = 'client backend' AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+   AND xact_start < clock_timestamp() - interval '5 minutes'
+UNION ALL
+SELECT 'prepared', quote_literal(gid), extract(epoch FROM clock_timestamp() - prepared)::float8, '', ''
+  FROM pg_prepared_xacts WHERE prepared < clock_timestamp() - interval '5 minutes'
+UNION ALL
+SELECT 'slot', quote_literal(slot_name), coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::float8, '',
+       coalesce(xmin::text, catalog_xmin::text, '')
+  FROM pg_replication_slots
+ WHERE NOT active AND NOT temporary AND restart_lsn IS NOT NULL AND NOT pg_is_in_recovery()
+ORDER BY 1, 3 DESC LIMIT 10";
+
+fn held_back(row: &Row) -> Option<Observation> {
+    let (kind, name): (String, String) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+    let (size, pid): (f64, String) = (row.try_get(2).ok()?, row.try_get(3).ok()?);
+    let state = row.try_get::<_, Option<String>>(4).ok()?.unwrap_or_default();
+    let minutes = size / 60.0;
+    let (reason, look, mend) = match kind.as_str() {
+        "session" => (
+            format!(
+                "a transaction of {name} is open for {minutes:.0} minutes ({state}): rows that died since cannot be removed"
+            ),
+            "SELECT pid, application_name, state, now() - xact_start AS age, query FROM pg_stat_activity ORDER BY xact_start",
+            format!("SELECT pg_terminate_backend({pid})"),
+        ),
+        "prepared" => (
+            format!(
+                "the prepared transaction {name} is open for {minutes:.0} minutes: it holds its locks, and rows that died since cannot be removed"
+            ),
+            "SELECT gid, prepared, owner, database FROM pg_prepared_xacts ORDER BY prepared",
+            format!("ROLLBACK PREPARED {name}"),
+        ),
+        _ => {
+            let rows = if state.is_empty() { "" } else { " and rows that died since" };
+            let mebibytes = size / f64::from(1 << 20);
+            (
+                format!(
+                    "nobody reads the replication slot {name}: the server keeps {mebibytes:.0} MiB of log for it{rows}, and more until the disk is full; drop it if its reader does not come back"
+                ),
+                "SELECT slot_name, slot_type, active, restart_lsn, xmin, catalog_xmin FROM pg_replication_slots",
+                format!("SELECT pg_drop_replication_slot({name})"),
+            )
+        }
+    };
+    Some(Observation::new("vacuum_held_back", &name, reason, look).mend(mend, ""))
 }
 
 const STALE: &str = "
@@ -269,128 +344,40 @@ fn foreign_key(row: &Row) -> Option<Observation> {
 
 const CHECKPOINTS: &str = "
 SELECT /* trimtab_look */ checkpoints_timed::float8, checkpoints_req::float8,
-       pg_size_bytes(current_setting('max_wal_size'))::float8 FROM pg_stat_bgwriter";
+       pg_size_bytes(current_setting('max_wal_size'))::float8,
+       extract(epoch FROM clock_timestamp() - stats_reset)::float8,
+       extract(epoch FROM current_setting('checkpoint_timeout')::interval)::float8 FROM pg_stat_bgwriter";
 const CHECKPOINTS_17: &str = "
 SELECT /* trimtab_look */ num_timed::float8, num_requested::float8,
-       pg_size_bytes(current_setting('max_wal_size'))::float8 FROM pg_stat_checkpointer";
+       pg_size_bytes(current_setting('max_wal_size'))::float8,
+       extract(epoch FROM clock_timestamp() - stats_reset)::float8,
+       extract(epoch FROM current_setting('checkpoint_timeout')::interval)::float8 FROM pg_stat_checkpointer";
 /// Fewer may be those of a backup or of starting up.
 const MIN_CHECKPOINTS: f64 = 10.0;
+/// A log that is larger takes too long to be read after a crash, whatever it spares.
+const MAX_WAL_GROWTH: f64 = 32.0;
 
 /// More checkpoints because the log was full than by the clock: each makes the next writes log whole pages again.
 fn checkpoints(row: &Row) -> Option<Observation> {
-    let (timed, asked, bytes): (f64, f64, f64) =
-        (row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?);
+    let figure = |at: usize| row.try_get::<_, f64>(at).ok();
+    let (timed, asked, bytes) = (figure(0)?, figure(1)?, figure(2)?);
+    let (seconds, interval) = (figure(3).unwrap_or(0.0), figure(4)?);
+    if asked < MIN_CHECKPOINTS || asked <= timed {
+        return None;
+    }
     let megabytes = bytes / f64::from(1 << 20);
+    let minutes = seconds / 60.0;
     let reason = format!(
-        "{asked:.0} checkpoints were forced and {timed:.0} came by the clock; max_wal_size is {megabytes:.0} MB"
+        "{asked:.0} checkpoints were forced and {timed:.0} came by the clock in {minutes:.0} minutes; max_wal_size is {megabytes:.0} MB"
     );
     let look = "SELECT * FROM pg_stat_bgwriter; SHOW max_wal_size";
-    let mend = format!("ALTER SYSTEM SET max_wal_size = '{:.0}MB'; SELECT pg_reload_conf()", megabytes * 2.0);
-    let undo = "ALTER SYSTEM RESET max_wal_size; SELECT pg_reload_conf()";
-    let often = asked >= MIN_CHECKPOINTS && asked > timed;
-    often.then(|| Observation::new("checkpoints", "server", reason, look).mend(mend, undo))
-}
-
-/// A sort or hash that did not fit into memory.
-fn spill(statement: &Statement) -> Option<Observation> {
-    let per_call =
-        statement.temp_blocks.checked_div(statement.calls).filter(|n| *n > 0)?.saturating_mul(BLOCK_BYTES);
-    let megabytes = per_call as f64 / f64::from(1 << 20);
-    let reason = format!("each call writes {megabytes:.1} MB of temporary files, {} calls", statement.calls);
-    let look = "SELECT query, calls, temp_blks_written FROM pg_stat_statements ORDER BY temp_blks_written DESC LIMIT 10";
-    let wanted = (per_call >> 19).clamp(4, MAX_WORK_MEM_MB).next_power_of_two();
-    let mend = format!("ALTER ROLE the_role_of_the_service SET work_mem = '{wanted}MB'");
-    let undo = "ALTER ROLE the_role_of_the_service RESET work_mem";
-    Some(Observation::new("spill", &statement.text, reason, look).mend(mend, undo))
-}
-
-/// What a plan and the rows that came of it tell together: wrong estimates, and rows that were read for nothing.
-fn from_plan(plan: &Plan, statements: &[Statement]) -> Vec<Observation> {
-    let mut found = Vec::new();
-    let Some(statement) = statements.iter().find(|s| s.text == plan.statement && s.calls > 0) else {
-        return found;
+    // Large enough for one checkpoint by the clock instead of so many.
+    let each = (asked * interval / seconds.max(1.0)).clamp(2.0, MAX_WAL_GROWTH).log2().ceil().exp2();
+    let set = |megabytes: f64| {
+        format!("ALTER SYSTEM SET max_wal_size = '{megabytes:.0}MB'; SELECT pg_reload_conf()")
     };
-    let nodes = plan.root.walk();
-    let cut = nodes.iter().any(|n| n.kind == "Limit" || n.kind == "ModifyTable" || n.kind == "LockRows");
-    if cut {
-        return found;
-    }
-    let came = statement.rows as f64 / statement.calls as f64;
-    let (most, least) = (came.max(plan.root.rows).max(1.0), came.min(plan.root.rows).max(1.0));
-    if most / least >= MISESTIMATE && most >= MIN_ROWS / MISESTIMATE && is_estimated(&nodes) {
-        let reason = format!("the planner expects {:.0} rows, {came:.0} came per call", plan.root.rows);
-        let look = format!("EXPLAIN (ANALYZE, BUFFERS) {}", plan.statement);
-        let tables: Vec<String> =
-            plan.tables.iter().map(|t| format!("ANALYZE {}", quoted(&t.name))).collect();
-        found.push(
-            Observation::new("misestimate", &plan.statement, reason, &look).mend(tables.join("; "), ""),
-        );
-    }
-    from_scan(plan, &nodes, came, found)
-}
-
-/// Whether statistics could make it right: what a plan for any value expects of a range, of a key of a document or of one
-/// value of a skewed column is no estimate of what this service asks for.
-fn is_estimated(nodes: &[&PlanNode]) -> bool {
-    let conditions = || nodes.iter().flat_map(|n| [&n.filter, &n.index_condition]).flatten();
-    let open = conditions().any(|text| {
-        let all = tokens(text);
-        let parameter = all.iter().any(|t| t.parameter().is_some());
-        parameter
-            && all.iter().any(|t| t.kind == Kind::Operator && !["=", "::", ".", ","].iter().any(|o| t.is(o)))
-    });
-    let parameters = conditions().any(|text| tokens(text).iter().any(|t| t.parameter().is_some()));
-    let relations = nodes.iter().filter(|n| n.relation.is_some()).count();
-    !open && relations > 0 && (!parameters || relations > 1)
-}
-
-/// Rows that a sequential scan of the statement's only table reads for nothing.
-fn from_scan(plan: &Plan, nodes: &[&PlanNode], came: f64, mut found: Vec<Observation>) -> Vec<Observation> {
-    let [scan] = nodes.iter().filter(|n| n.relation.is_some()).collect::<Vec<_>>()[..] else { return found };
-    let grouped =
-        nodes.iter().any(|n| n.kind.contains("Aggregate") || n.kind == "Group" || n.kind == "Unique");
-    let table = plan.tables.iter().find(|t| Some(&t.name) == scan.relation.as_ref());
-    if let Some(table) = table.filter(|t| scan.kind == "Seq Scan" && !grouped && t.rows >= MIN_ROWS) {
-        let removed = 1.0 - came / table.rows;
-        if removed > REMOVED_SHARE {
-            let reason = format!(
-                "each call reads {:.0} rows of {} and throws {:.2} % of them away",
-                table.rows,
-                table.name,
-                removed * 100.0
-            );
-            let look = format!("EXPLAIN (ANALYZE, BUFFERS) {}", plan.statement);
-            let mut observation = Observation::new("rows_removed", &plan.statement, reason, &look);
-            if let Some(index) = plan.what_ifs.first() {
-                observation = observation.mend(index.create.clone(), index.undo.clone());
-            } else if let Some(why) = unserved(scan.filter.as_deref().unwrap_or_default()) {
-                observation.reason = format!("{}; {why}", observation.reason);
-            }
-            found.push(observation);
-        }
-    }
-    found
-}
-
-/// Why no index of the ordinary kind serves a condition, and what would.
-fn unserved(filter: &str) -> Option<&'static str> {
-    let all = tokens(filter);
-    let has = |operators: &[&str]| all.iter().any(|t| operators.iter().any(|o| t.is(o)));
-    if has(&["~~", "~~*"]) {
-        Some(
-            "where the pattern is known to begin with letters, an index with text_pattern_ops serves LIKE; for any other, and for ILIKE, one by gin with gin_trgm_ops (extension pg_trgm)",
-        )
-    } else if has(&["@>", "<@", "&&", "?", "@@"]) {
-        Some("an index by gin on that column serves this operator")
-    } else if has(&["->>", "->", "#>>"]) {
-        Some("an index on the expression, with the key that the service asks for: ((column ->> 'key'))")
-    } else if all.iter().any(|t| t.is_word("or")) {
-        Some("each side of OR needs an index of its own")
-    } else if all.iter().any(|t| t.is("::")) && all.iter().any(|t| t.is_word("date")) {
-        Some("compare the column itself with a range (at >= day AND at < day + 1), which an index serves")
-    } else {
-        None
-    }
+    let observation = Observation::new("checkpoints", "server", reason, look);
+    Some(observation.mend(set(megabytes * each), set(megabytes)))
 }
 
 /// Schema and name, quoted, from the first two columns.
@@ -407,47 +394,7 @@ fn concurrently(definition: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{concurrently, from_plan, spill};
-    use model::{Plan, PlanNode, Statement, TableFigures};
-
-    #[test]
-    fn a_spill_asks_for_as_much_memory_as_it_wrote() {
-        let statement = Statement { calls: 4, temp_blocks: 4 * 1280, ..Statement::default() };
-        let found = spill(&statement).unwrap();
-        assert!(found.reason.starts_with("each call writes 10.0 MB"), "{}", found.reason);
-        assert!(found.mend.unwrap().contains("work_mem = '32MB'"));
-        assert!(found.undo.unwrap().contains("RESET work_mem"));
-        assert_eq!(spill(&Statement { calls: 4, ..Statement::default() }), None);
-        let huge = Statement { calls: 1, temp_blocks: u64::MAX / 8192, ..Statement::default() };
-        assert!(spill(&huge).unwrap().mend.unwrap().contains("256MB"));
-    }
-
-    fn kinds(planned: f64, rows: u64, scan: &str) -> Vec<&'static str> {
-        let statement = Statement { text: "SELECT $1".to_owned(), calls: 10, rows, ..Statement::default() };
-        let table = TableFigures { name: "t".to_owned(), rows: 200_000.0, ..TableFigures::default() };
-        let root = PlanNode {
-            kind: scan.to_owned(),
-            relation: Some("t".to_owned()),
-            rows: planned,
-            ..PlanNode::default()
-        };
-        let plan = Plan {
-            statement: "SELECT $1".to_owned(),
-            root,
-            executed: None,
-            tables: vec![table],
-            what_ifs: vec![],
-        };
-        from_plan(&plan, &[statement]).iter().map(|o| o.kind).collect()
-    }
-
-    #[test]
-    fn plans_are_compared_with_what_came() {
-        assert_eq!(kinds(10.0, 100, "Seq Scan"), ["rows_removed"]);
-        assert_eq!(kinds(10.0, 100, "Index Scan"), [""; 0]);
-        assert_eq!(kinds(50_000.0, 100, "Index Scan"), ["misestimate"]);
-        assert_eq!(kinds(150_000.0, 1_500_000, "Seq Scan"), [""; 0]);
-    }
+    use super::concurrently;
 
     #[test]
     fn an_index_comes_back_without_blocking() {

@@ -1,9 +1,10 @@
 //! Chooses among the indexes that were tried: as few as serve all statements of the load. An index that serves one
 //! statement best may be worth less than one that serves three.
 
+use crate::catalog::TableName;
 use crate::index::NewIndex;
 use crate::what_if::{Case, MIN_GAIN};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A statement that would save less per call, and less than the share below, is fast enough.
 const MIN_GAIN_MS: f64 = 1.0;
@@ -13,11 +14,15 @@ const MIN_TIME_SHARE: f64 = 0.05;
 const ALIKE: f64 = 1.25;
 /// Below this share of what was there before, nobody asks how much is left.
 const NEGLIGIBLE: f64 = 0.01;
+/// An index that spares less than this share of each statement is weighed against what it costs the writes; one that makes
+/// a statement quick is for whoever waits for it to judge.
+const DECISIVE_GAIN: f64 = 0.5;
 /// Indexes chosen in one look.
 const MAX_CHOSEN: usize = 16;
 
-/// The indexes worth having together, each with a statement that it alone serves well.
-pub(crate) fn chosen(cases: &[Case<'_>]) -> BTreeSet<NewIndex> {
+/// The indexes worth having together, each with a statement that it alone serves well. `price_ms` is what one more index
+/// on a table costs all writes of the same load.
+pub(crate) fn chosen(cases: &[Case<'_>], price_ms: &BTreeMap<TableName, f64>) -> BTreeSet<NewIndex> {
     let all: BTreeSet<&NewIndex> = cases.iter().flat_map(|c| c.trials.keys()).collect();
     let total_ms: f64 = cases.iter().map(|c| c.statement.total_ms).sum();
     let mut left: Vec<f64> = vec![1.0; cases.len()];
@@ -27,7 +32,10 @@ pub(crate) fn chosen(cases: &[Case<'_>]) -> BTreeSet<NewIndex> {
             .iter()
             .filter(|index| !chosen.contains(index))
             .map(|index| Offer::new(index, cases, &left, total_ms))
-            .filter(|offer| offer.worth)
+            .filter(|offer| {
+                let price_ms = price_ms.get(&offer.index.table).copied().unwrap_or(0.0);
+                offer.worth && (offer.decisive || offer.saved_ms > price_ms)
+            })
             .collect();
         let Some(best) = offers.iter().max_by(|a, b| a.saved_ms.total_cmp(&b.saved_ms)) else { break };
         // Of the statements that the best serves: what is left of all others hides any difference.
@@ -57,11 +65,20 @@ struct Offer<'i> {
     serves: BTreeSet<usize>,
     /// Somebody would notice.
     worth: bool,
+    /// It spares most of a statement.
+    decisive: bool,
 }
 
 impl<'i> Offer<'i> {
     fn new(index: &'i NewIndex, cases: &[Case<'_>], left: &[f64], total_ms: f64) -> Self {
-        let mut offer = Self { index, saved_ms: 0.0, bytes: u64::MAX, serves: BTreeSet::new(), worth: false };
+        let mut offer = Self {
+            index,
+            saved_ms: 0.0,
+            bytes: u64::MAX,
+            serves: BTreeSet::new(),
+            worth: false,
+            decisive: false,
+        };
         for (at, case) in cases.iter().enumerate() {
             let Some(share) = case.share_left(index) else { continue };
             let gain = (left[at] - share).max(0.0);
@@ -71,6 +88,7 @@ impl<'i> Offer<'i> {
             }
             offer.saved_ms += gain * case.statement.total_ms;
             offer.serves.insert(at);
+            offer.decisive |= gain >= DECISIVE_GAIN * left[at];
             let per_call = gain * case.statement.mean_ms();
             let much = gain * case.statement.total_ms >= MIN_TIME_SHARE * total_ms;
             offer.worth |= per_call >= MIN_GAIN_MS || much && total_ms > 0.0;
@@ -105,6 +123,14 @@ mod tests {
 
     /// Statements of 100 cost units with what each index leaves of them.
     fn check(statements: &[(f64, &[(&str, f64)])], expected: &[&str]) {
+        check_priced(statements, &BTreeMap::new(), expected);
+    }
+
+    fn check_priced(
+        statements: &[(f64, &[(&str, f64)])],
+        price_ms: &BTreeMap<(String, String), f64>,
+        expected: &[&str],
+    ) {
         let known: Vec<Statement> = statements.iter().map(|(ms, _)| statement(*ms)).collect();
         let cases: Vec<Case<'_>> = known
             .iter()
@@ -118,7 +144,7 @@ mod tests {
                 Case { trials, ..Case::new(statement) }
             })
             .collect();
-        let names: Vec<String> = chosen(&cases).iter().map(|i| i.columns().join(",")).collect();
+        let names: Vec<String> = chosen(&cases, price_ms).iter().map(|i| i.columns().join(",")).collect();
         assert_eq!(names, expected);
     }
 
@@ -144,6 +170,14 @@ mod tests {
         check(&[(50.0, &[("a", 85.0)])], &[]);
         // A quick statement that is most of the load counts.
         check(&[(0.9, &[("a", 5.0)])], &["a"]);
+    }
+
+    #[test]
+    fn an_index_that_costs_the_writes_more_than_it_spares_has_to_be_decisive() {
+        let price = BTreeMap::from([(("public".to_owned(), "t".to_owned()), 200.0)]);
+        check_priced(&[(50.0, &[("a", 75.0)])], &price, &[]);
+        check_priced(&[(50.0, &[("a", 75.0)]), (30.0, &[("a", 70.0)])], &price, &["a"]);
+        check_priced(&[(5.0, &[("a", 1.0)])], &price, &["a"]);
     }
 
     #[test]

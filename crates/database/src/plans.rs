@@ -76,7 +76,7 @@ impl Database {
         if let Err(error) = study.ask_planner(client, &indexes).await {
             study.lost(&error);
         }
-        study.chosen = jointly::chosen(&study.cases);
+        study.chosen = jointly::chosen(&study.cases, &study.write_price_ms(statements));
         if options.may_build {
             study.build(client).await;
         }
@@ -238,6 +238,31 @@ impl Study<'_> {
                 table.writes = writes;
             }
         }
+    }
+
+    /// What one more index on each table would cost the rows that these statements wrote, in milliseconds. Updates that
+    /// touch no index stay as they are.
+    fn write_price_ms(&self, statements: &[Statement]) -> BTreeMap<TableName, f64> {
+        let mut price = BTreeMap::new();
+        for statement in statements {
+            let operation = sql::operation_and_tables(&statement.text);
+            if !matches!(operation.verb.as_str(), "INSERT" | "UPDATE" | "DELETE") {
+                continue;
+            }
+            let name = operation.table().rsplit('.').next().unwrap_or_default().trim_matches('"');
+            for (full, table) in self.tables.iter().filter(|(full, _)| full.1 == name) {
+                let figures = table.figures();
+                let share = match operation.verb.as_str() {
+                    "INSERT" => 1.0,
+                    "UPDATE" => 1.0 - figures.hot_update_share,
+                    // The index is left as it is until the row is removed for good.
+                    _ => 0.0,
+                };
+                let ms = statement.rows as f64 * share * figures.index_write_us / 1e3;
+                *price.entry(full.clone()).or_insert(0.0) += ms;
+            }
+        }
+        price
     }
 
     /// What share of a table a call was seen to find: where its rows are neither grouped nor cut.

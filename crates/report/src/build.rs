@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 const MAX_ENDPOINTS: usize = 200;
 const MAX_GOALS: usize = 60;
 const MAX_STEPS: usize = 40;
+const MAX_STATE: usize = 100;
 const MAX_FINDINGS: usize = 40;
 const MAX_GAPS: usize = 80;
 const MAX_VERSIONS: usize = 30;
@@ -48,6 +49,8 @@ pub struct Inputs<'a> {
     pub steps: &'a [Step],
     /// What stepped load showed, where the first measurement is of one.
     pub scaling: Option<&'a Scaling>,
+    /// What the state of a database's server shows.
+    pub state: &'a [database::State<'a>],
 }
 
 impl ReportData {
@@ -87,6 +90,8 @@ impl ReportData {
             waterfalls: waterfall::all(inputs, &chosen, traces_before.as_ref(), traces_after.as_ref()),
             time: diagnosis.map(database::time).unwrap_or_default(),
             statements: last.map(|m| database::statements(m.recording)).unwrap_or_default(),
+            state: inputs.state.iter().take(MAX_STATE).map(database::state).collect(),
+            state_left_out: inputs.state.len().saturating_sub(MAX_STATE),
             statements_left_out: last.map_or(0, |m| database::left_out(m.recording)),
             flames: flame::all(inputs),
             gaps: diagnosis.map(gaps).unwrap_or_default(),
@@ -132,6 +137,7 @@ impl ReportData {
             .or_else(|| last(&mut self.findings_first, "earlier finding"))
             .or_else(|| last(&mut self.findings, "finding"))
             .or_else(|| last(&mut self.statements, "statement"))
+            .or_else(|| last(&mut self.state, "line of the server's state"))
             .or_else(|| last(&mut self.endpoints, "endpoint"))
             .or_else(|| last(&mut self.steps, "step"))
     }

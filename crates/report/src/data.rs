@@ -34,6 +34,8 @@ pub struct ReportData {
     pub(crate) time: Vec<TimeView>,
     pub(crate) statements: Vec<StatementView>,
     pub(crate) statements_left_out: usize,
+    pub(crate) state: Vec<StateView>,
+    pub(crate) state_left_out: usize,
     pub(crate) flames: Vec<Flame>,
     pub(crate) gaps: Vec<GapView>,
     pub(crate) rules_not_run: Vec<RuleView>,
@@ -288,6 +290,17 @@ pub(crate) struct TimeView {
     pub(crate) rest_ms: Option<f64>,
     pub(crate) statements: Option<Span3>,
     pub(crate) residual: Option<f64>,
+}
+
+/// Something that the state of the database's server shows, and what to type.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct StateView {
+    pub(crate) kind: String,
+    pub(crate) subject: String,
+    pub(crate) reason: String,
+    pub(crate) look: String,
+    pub(crate) mend: Option<String>,
+    pub(crate) undo: Option<String>,
 }
 
 /// A statement of the database, with its plan.

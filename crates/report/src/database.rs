@@ -1,7 +1,7 @@
 //! Statements, their plans as trees, and where requests spend their time: what the page shows of a database.
 
 use crate::clip::{LABEL, SENTENCE, clip, line, without_secrets};
-use crate::data::{IndexView, PlanView, Span3, StatementView, TimeView};
+use crate::data::{IndexView, PlanView, Span3, StateView, StatementView, TimeView};
 use crate::number::finite;
 use model::{Diagnosis, Plan, PlanNode, Rate, Recording, Statement, TimeSpent, WhatIf, WhatIfMethod};
 use std::collections::HashMap;
@@ -15,6 +15,30 @@ const MAX_INDEXES: usize = 4;
 const MAX_KEYS: usize = 8;
 /// An endpoint that calls a statement more rarely is not named.
 const MIN_CALLS: f64 = 0.05;
+
+/// Something that the state of a database's server shows, with SQL to look, to mend, and to take the mending back.
+#[derive(Clone, Copy, Debug)]
+pub struct State<'a> {
+    pub kind: &'a str,
+    /// The table, index or statement.
+    pub subject: &'a str,
+    pub reason: &'a str,
+    pub look: &'a str,
+    pub mend: Option<&'a str>,
+    pub undo: Option<&'a str>,
+}
+
+pub(crate) fn state(state: &State<'_>) -> StateView {
+    let sql = |text: &str| clip(&without_secrets(text), 4 * SENTENCE);
+    StateView {
+        kind: line(state.kind, LABEL),
+        subject: clip(&without_secrets(state.subject), 4 * SENTENCE),
+        reason: clip(&without_secrets(state.reason), 2 * SENTENCE),
+        look: sql(state.look),
+        mend: state.mend.map(sql),
+        undo: state.undo.map(sql),
+    }
+}
 
 /// Where the time goes, by endpoint.
 pub(crate) fn time(diagnosis: &Diagnosis) -> Vec<TimeView> {

@@ -25,6 +25,7 @@ mod waterfall;
 
 pub use build::{Inputs, Measured};
 pub use data::ReportData;
+pub use database::State;
 pub use headline::{Headline, Tone};
 pub use html::html;
 pub use json::{json, judgement_json, scaling_json};

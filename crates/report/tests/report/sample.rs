@@ -491,6 +491,25 @@ pub(crate) fn many(n: usize) -> Diagnosis {
     many
 }
 
+const STATE: [report::State<'static>; 2] = [
+    report::State {
+        kind: "misestimate",
+        subject: "SELECT id FROM sales WHERE city = $1 AND region = $2",
+        reason: "the planner expects 16 rows, 800 came per call: city, region depend on each other",
+        look: "EXPLAIN (ANALYZE, BUFFERS) SELECT id FROM sales WHERE city = $1 AND region = $2",
+        mend: Some("CREATE STATISTICS s (dependencies) ON city, region FROM sales; ANALYZE sales"),
+        undo: Some("DROP STATISTICS s"),
+    },
+    report::State {
+        kind: "connection_churn",
+        subject: "server",
+        reason: "699 connections were made in 15 s",
+        look: "SELECT sessions FROM pg_stat_database",
+        mend: None,
+        undo: None,
+    },
+];
+
 /// Names that try to leave the place that they are put in, statements of 100 kB, figures that are none.
 pub(crate) fn hostile() -> (Recording, Diagnosis, Vec<Step>) {
     let mut recording = recording(false);
@@ -554,6 +573,7 @@ pub(crate) fn pages() -> BTreeMap<&'static str, String> {
         steps: &steps,
         scaling: None,
         trace_url: Some(&trace_url),
+        state: &STATE,
     };
     let single = Inputs { after: None, steps: &[], ..full };
     let (empty_recording, empty_diagnosis) = nothing();

@@ -89,19 +89,25 @@ pub(super) fn tell(setting: &Setting, args: &DatabaseArgs, seen: &Seen) -> Resul
 fn page(seen: &Seen, path: &Path) -> Result<()> {
     let now_ns = clock::now_ns();
     let length_ns = seen.seconds.map_or(0, |s| Duration::from_secs_f64(s).as_nanos() as u64);
-    let mut gaps = seen.gaps.clone();
-    // The page has one place for what should be looked at.
-    gaps.extend(seen.observations.iter().map(|o| {
-        let hint = o.mend.as_ref().unwrap_or(&o.look);
-        Gap::new(o.kind, o.reason.clone(), hint.clone())
-    }));
+    let state: Vec<report::State<'_>> = seen
+        .observations
+        .iter()
+        .map(|o| report::State {
+            kind: o.kind,
+            subject: &o.subject,
+            reason: &o.reason,
+            look: &o.look,
+            mend: o.mend.as_deref(),
+            undo: o.undo.as_deref(),
+        })
+        .collect();
     let recording = Recording {
         run: Run {
             target: seen.url.clone(),
             start_ns: now_ns.saturating_sub(length_ns),
             end_ns: now_ns,
             complete: true,
-            gaps,
+            gaps: seen.gaps.clone(),
             ..Run::default()
         },
         statements: seen.statements.clone(),
@@ -109,7 +115,8 @@ fn page(seen: &Seen, path: &Path) -> Result<()> {
         ..Recording::default()
     };
     let diagnosis = localize::localize(&recording, &localize::Options::default());
-    super::report::write(path, (&recording, &diagnosis), None, super::report::More::default())
+    let more = super::report::More { state: &state, ..super::report::More::default() };
+    super::report::write(path, (&recording, &diagnosis), None, more)
 }
 
 async fn look(setting: &Setting, args: &DatabaseArgs, database: &Database) -> Result<Seen> {

@@ -28,7 +28,8 @@ pub(super) fn run(setting: &Setting, args: &ReportArgs) -> Result<Answer> {
         setting.output.warn(&format!("{unreadable} lines of the journal could not be read"));
     }
     let scaling = recording::read_scaling(&folder)?;
-    let more = More { steps: &steps, scaling: scaling.as_ref(), trace_url: args.trace_url.as_ref() };
+    let trace_url = args.trace_url.as_ref();
+    let more = More { steps: &steps, scaling: scaling.as_ref(), trace_url, ..More::default() };
     write(&args.output, (&recording, &diagnosis), None, more)?;
     if setting.output.json() {
         let told = serde_json::json!({ "version": model::SCHEMA_VERSION, "report": args.output });
@@ -45,6 +46,7 @@ pub(crate) struct More<'a> {
     pub(crate) steps: &'a [Step],
     pub(crate) scaling: Option<&'a model::Scaling>,
     pub(crate) trace_url: Option<&'a TraceUrl>,
+    pub(crate) state: &'a [report::State<'a>],
 }
 
 /// Writes the HTML file: a new one appears by rename.
@@ -64,6 +66,7 @@ pub(crate) fn write(
         steps: more.steps,
         scaling: more.scaling,
         trace_url: more.trace_url,
+        state: more.state,
     };
     let html = report::html(&ReportData::new(&inputs));
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
