@@ -39,7 +39,7 @@ function statement(s, at) {
 
 // What the state of the server shows, with what to type.
 function serverState(s) {
-  const sql = (title, text) => known(text) && el("details", { open: title === "Mend" }, el("summary", {}, title), el("pre", {}, text));
+  const sql = (title, text) => text && el("details", { open: title === "Mend" }, el("summary", {}, title), el("pre", {}, text));
   return el("article", { class: "card finding", "aria-label": s.kind },
     el("p", {}, chip("warn", s.kind), " ", s.reason),
     s.subject.includes(" ") && el("p", {}, el("code", { class: "stmt clamp" }, s.subject)),

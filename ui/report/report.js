@@ -107,18 +107,19 @@ function theme() {
 function page() {
   const series = data.charts.map(seriesChart).filter(Boolean);
   const open = data.findings.length, was = data.findings_first.length;
+  const alone = data.database_alone;
   const content = [
-    section("goals", ["Goals"], null, data.goals.length, data.goals.length ? el("div", { class: "goals" }, data.goals.map(goal)) : empty("goals")),
+    !alone && section("goals", ["Goals"], null, data.goals.length, data.goals.length ? el("div", { class: "goals" }, data.goals.map(goal)) : empty("goals")),
     data.levels && section("levels", ["How much it can take", "Levels"], "Stepped load: what each level showed, and what they say together. The rest of this page is of the reference level alone.", data.levels.levels.length, levels(data.levels)),
     (two || data.steps.length > 0) && section("steps", ["Steps"], data.steps.length ? "One change at a time: found, predicted, applied, measured, judged." : null, data.steps.length,
       data.steps.length ? [predictionChart(data.steps), data.steps.map(step), data.steps_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.steps_left_out, "more step")} not shown`)] : empty("steps")),
-    section("endpoints", ["Endpoints"], null, data.endpoints.length + data.endpoints_left_out, data.endpoints.length ? endpoints() : empty("endpoints")),
+    !alone && section("endpoints", ["Endpoints"], null, data.endpoints.length + data.endpoints_left_out, data.endpoints.length ? endpoints() : empty("endpoints")),
     data.time.length > 0 && section("spent", ["Where a request's time goes", "Time"], "Told from the load's mix, without traces: which endpoint makes which counters grow. Intervals of 95 %; parts may overlap.", data.time.length, timeSpent()),
-    section("distributions", ["Response times"], data.charts.length ? "How long requests took, on a logarithmic axis." : null, null, data.charts.length ? el("div", { class: "charts" }, data.charts.map(distributionChart)) : empty("charts")),
+    !alone && section("distributions", ["Response times"], data.charts.length ? "How long requests took, on a logarithmic axis." : null, null, data.charts.length ? el("div", { class: "charts" }, data.charts.map(distributionChart)) : empty("charts")),
     series.length > 0 && section("time", ["Over time"], "A steady picture is what makes the figures worth comparing.", null, el("div", { class: "charts" }, series)),
-    section("traces", ["Inside a request", "Traces"], data.waterfalls.length ? "A typical and a slow trace; alike calls share a row." : null, null, data.waterfalls.length ? waterfalls(data.waterfalls) : empty("waterfalls")),
+    !alone && section("traces", ["Inside a request", "Traces"], data.waterfalls.length ? "A typical and a slow trace; alike calls share a row." : null, null, data.waterfalls.length ? waterfalls(data.waterfalls) : empty("waterfalls")),
     data.flames.length > 0 && section("functions", ["Functions"], "What the service's threads did: widths are time, in the states that the kernel counted.", null, flameGraph(data.flames)),
-    section("findings", [two ? "Findings still open" : "Findings", "Findings"], open ? "Ranked by what the fix would bring." : null, open, open ? [findingList(data.findings, "finding"), data.findings.map((f, n) => finding(f, n, "finding"))] : empty("findings"),
+    !alone && section("findings", [two ? "Findings still open" : "Findings", "Findings"], open ? "Ranked by what the fix would bring." : null, open, open ? [findingList(data.findings, "finding"), data.findings.map((f, n) => finding(f, n, "finding"))] : empty("findings"),
       data.findings_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.findings_left_out, "more finding")} not shown`),
       was > 0 && el("details", {}, el("summary", {}, `${plural(was, "finding")} of the first measurement`), data.findings_first.map((f, n) => finding(f, n, "first")))),
     data.statements.length > 0 && section("database", ["Database"], "Statements by their time, with the plan that the database chose and the rows that came of it.", data.statements.length + data.statements_left_out, [data.statements.map(statement), data.statements_left_out > 0 && el("p", { class: "dim" }, `… ${plural(data.statements_left_out, "more statement")} not shown`)]),

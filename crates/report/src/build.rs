@@ -70,7 +70,11 @@ impl ReportData {
             title: line(if inputs.title.is_empty() { "Trimtab report" } else { inputs.title }, LABEL),
             target: run.map(|r| line(&without_secrets(&r.target), LABEL)).unwrap_or_default(),
             created: utc(inputs.created_ns),
-            headline: Headline::of_loop(before, after, inputs.steps),
+            headline: match last.filter(|_| is_database_alone(inputs)) {
+                Some(last) => Headline::of_database(last.recording, inputs.state.len()),
+                None => Headline::of_loop(before, after, inputs.steps),
+            },
+            database_alone: is_database_alone(inputs),
             windows: windows(inputs),
             goals: goals(before, after),
             levels: inputs.scaling.map(levels::shown),
@@ -95,7 +99,10 @@ impl ReportData {
             statements_left_out: last.map_or(0, |m| database::left_out(m.recording)),
             flames: flame::all(inputs),
             gaps: diagnosis.map(gaps).unwrap_or_default(),
-            rules_not_run: diagnosis.map(rules_not_run).unwrap_or_default(),
+            rules_not_run: diagnosis
+                .filter(|_| !is_database_alone(inputs))
+                .map(rules_not_run)
+                .unwrap_or_default(),
             doubts: doubts(inputs),
             environment: run.map(|r| environment(&r.environment)).unwrap_or_default(),
             trace_url: inputs.trace_url.map(|url| url.as_str().to_owned()),
@@ -324,6 +331,16 @@ fn environment(of: &Environment) -> Vec<(String, String)> {
 }
 
 /// A sentence for each section that has nothing to show.
+/// A server was looked at, and no request.
+fn is_database_alone(inputs: &Inputs<'_>) -> bool {
+    let alone = |m: &Measured<'_>| {
+        let recording = m.recording;
+        let seen = !recording.statements.is_empty() || !inputs.state.is_empty();
+        seen && recording.spans.is_empty() && recording.latencies.is_empty() && m.diagnosis.goals.is_empty()
+    };
+    inputs.before.as_ref().is_some_and(alone) && inputs.after.is_none() && inputs.steps.is_empty()
+}
+
 fn missing(data: &ReportData, inputs: &Inputs<'_>) -> BTreeMap<&'static str, String> {
     let mut missing = BTreeMap::new();
     let mut say = |section, empty: bool, why: &str| {

@@ -34,6 +34,8 @@ pub struct ReportData {
     pub(crate) time: Vec<TimeView>,
     pub(crate) statements: Vec<StatementView>,
     pub(crate) statements_left_out: usize,
+    /// Only a database was looked at: the sections of a service have nothing to show.
+    pub(crate) database_alone: bool,
     pub(crate) state: Vec<StateView>,
     pub(crate) state_left_out: usize,
     pub(crate) flames: Vec<Flame>,

@@ -2,8 +2,9 @@
 
 use crate::number::{ms, percent, plural};
 use crate::steps::{self, error_share};
-use model::{Diagnosis, Finding, Step};
+use model::{Diagnosis, Finding, Recording, Step};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// How the sentence is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -90,6 +91,25 @@ impl Headline {
             return Self::new(Tone::Unknown, "No goals were set.", next_change(best, diagnosis));
         }
         Self::new(Tone::Good, all_met(tally.met), hold_back(diagnosis))
+    }
+
+    /// Of a database alone: nothing was asked of a service.
+    pub(crate) fn of_database(recording: &Recording, state: usize) -> Self {
+        let indexes: BTreeSet<&str> =
+            recording.plans.iter().flat_map(|p| &p.what_ifs).map(|w| w.create.as_str()).collect();
+        let tone = if indexes.is_empty() && state == 0 { Tone::Good } else { Tone::Unknown };
+        let helped = recording.plans.iter().filter(|p| !p.what_ifs.is_empty()).count();
+        let all = plural(recording.statements.len(), "statement");
+        let sentence = match indexes.len() {
+            0 => format!("No index would help: {all} of this database."),
+            1 => format!("1 index would help {helped} of {all} of this database."),
+            more => format!("{more} indexes would help {helped} of {all} of this database."),
+        };
+        let detail = match state {
+            0 => "Nothing of its state stands out.".to_owned(),
+            more => format!("{} of its state should be looked at.", plural(more, "thing")),
+        };
+        Self::new(tone, sentence, detail)
     }
 
     /// Of a loop: the last diagnosis, and what the steps did.

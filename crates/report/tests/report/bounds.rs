@@ -1,7 +1,7 @@
 //! The page stays small whatever it is made of.
 
 use crate::sample;
-use model::{EndpointFigures, SpanFields};
+use model::{Diagnosis, EndpointFigures, Recording, SpanFields, Statement};
 use report::{Inputs, Measured, ReportData, html};
 
 const MOST_BYTES: usize = 2_000_000;
@@ -93,4 +93,27 @@ fn no_password_of_an_address_is_on_any_page() {
     for (name, page) in sample::pages() {
         assert!(!page.contains("hunter2"), "{name}");
     }
+}
+
+#[test]
+fn a_page_of_a_database_alone_says_what_would_help_and_has_no_empty_sections_of_a_service() {
+    let statement = Statement { text: "SELECT 1".to_owned(), calls: 1, ..Default::default() };
+    let recording = Recording { statements: vec![statement], ..Recording::default() };
+    let diagnosis = Diagnosis::default();
+    let measured = Measured { recording: &recording, diagnosis: &diagnosis };
+    let state = [report::State {
+        kind: "spill",
+        subject: "SELECT 1",
+        reason: "each call writes 4 MB",
+        look: "SELECT 2",
+        mend: Some("SET work_mem"),
+        undo: None,
+    }];
+    let inputs = Inputs { before: Some(measured), state: &state, ..Inputs::default() };
+    let page = html(&ReportData::new(&inputs));
+    for part in ["No index would help: 1 statement of this database.", "1 thing of its state", "SET work_mem"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.contains("\"database_alone\":true"));
 }
