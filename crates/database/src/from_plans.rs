@@ -196,7 +196,9 @@ async fn dependent(
     }
     let schema = if schema == "public" { String::new() } else { format!("{}.", quoted(&schema)) };
     let mut name = format!("trimtab_{relation}_{}", names.join("_"));
-    name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
+    while name.len() > MAX_NAME_BYTES {
+        name.pop();
+    }
     let (name, table) = (format!("{schema}{}", quoted(&name)), format!("{schema}{}", quoted(&relation)));
     let list = names.iter().map(|n| quoted(n)).collect::<Vec<_>>().join(", ");
     let reason = format!(
