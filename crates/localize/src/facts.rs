@@ -11,7 +11,7 @@ use crate::shape::{Endpoint, EndpointId, Group, Shape, ShapeId, Shapes};
 use crate::simulate::Stage;
 use crate::thresholds::Thresholds;
 use crate::tree::{Forest, Node, NodeId, TreeId};
-use crate::{coverage, critical, depend, links, load, resolve, runtime, saturation, shape, tree};
+use crate::{coverage, critical, depend, links, load, resolve, runtime, saturation, shape, tree, variants};
 use hashbrown::HashMap;
 use model::{Plan, Recording, ResourceId, SpanTable, Statement, Sym, Value};
 use std::collections::BTreeSet;
@@ -57,10 +57,11 @@ impl<'a> Facts<'a> {
     /// Runs passes 0 to 6.
     #[must_use]
     pub fn gather(recording: &'a Recording, thresholds: &'a Thresholds, single_trace: bool) -> Self {
-        let calls = resolve::resolve(&recording.spans);
+        let mut calls = resolve::resolve(&recording.spans);
         let forest = tree::plant(&recording.spans, &calls, thresholds);
         let critical = critical::critical(&forest, thresholds);
-        let shapes = shape::shapes(&forest, &calls, &critical);
+        let variants = variants::variants(&recording.spans, &forest, &mut calls);
+        let shapes = shape::shapes(&forest, &calls, &critical, &variants);
         let independent = depend::learn(&forest, &shapes, thresholds);
         let coverage = coverage::coverage(&forest, &shapes);
         let saturation = saturation::saturation(recording);

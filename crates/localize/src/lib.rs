@@ -31,6 +31,7 @@ mod summary;
 mod testing;
 pub mod thresholds;
 pub mod tree;
+mod variants;
 
 pub use resolve::ATTRIBUTES;
 

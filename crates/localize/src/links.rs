@@ -27,6 +27,16 @@ pub fn links(table: &SpanTable, forest: &Forest) -> Vec<Link> {
     for &(row, trace, span) in table.links.iter().filter(|l| consumes(l.0 as usize)).take(MAX_LINKS) {
         wanted.entry((trace, span)).or_default().push(row);
     }
+    // A consumer that began after its producer had ended is a tree of its own: its parent is the message's sender.
+    let mut children = 0;
+    for row in (0..table.len()).filter(|row| consumes(*row) && table.parent_ids[*row] != 0) {
+        children += 1;
+        if children > MAX_LINKS {
+            break;
+        }
+        let row_id = u32::try_from(row).unwrap_or(u32::MAX);
+        wanted.entry((table.trace_ids[row], table.parent_ids[row])).or_default().push(row_id);
+    }
     let mut sent: HashMap<u32, (NodeId, TreeId)> = HashMap::new();
     let mut taken: HashMap<u32, (NodeId, TreeId)> = HashMap::new();
     let mut out = Vec::new();
@@ -35,7 +45,10 @@ pub fn links(table: &SpanTable, forest: &Forest) -> Vec<Link> {
             let this = forest.node(node);
             let row = this.row as usize;
             if let Some(rows) = wanted.get(&(table.trace_ids[row], table.span_ids[row])) {
-                sent.extend(rows.iter().map(|consumer| (*consumer, (node, id))));
+                let sends = table.kinds.get(row) == Some(&SpanKind::Producer);
+                let named =
+                    |consumer: &&u32| sends || table.parent_ids[**consumer as usize] != table.span_ids[row];
+                sent.extend(rows.iter().filter(named).map(|consumer| (*consumer, (node, id))));
             }
             if !consumes(row) {
                 continue;

@@ -4,6 +4,7 @@
 use crate::resolve::Calls;
 use crate::shape::{EndpointId, Shapes, quantile};
 use crate::tree::{Forest, TreeId};
+use crate::variants::BETWEEN;
 use hashbrown::HashMap;
 use model::{Goal, GoalMetric, Histogram, Recording, Relation};
 
@@ -94,8 +95,24 @@ pub fn join(recording: &Recording, forest: &Forest, shapes: &Shapes, calls: &Cal
             .map_or_else(|| name.to_owned(), Clone::clone);
         load.endpoints.push(joined);
     }
+    part_shared(shapes, calls, &mut load);
     add_responses(recording, &mut load);
     load
+}
+
+/// One operation of the load that calls several kinds of one route is none of them: its figures stand alone.
+fn part_shared(shapes: &Shapes, calls: &Calls, load: &mut Load) {
+    let mut used: HashMap<u32, usize> = HashMap::new();
+    for operation in load.endpoints.iter().filter_map(|j| j.operation) {
+        *used.entry(operation).or_default() += 1;
+    }
+    for (joined, endpoint) in load.endpoints.iter_mut().zip(&shapes.endpoints) {
+        let name = calls.name(endpoint.template);
+        if name.contains(BETWEEN) && joined.operation.is_some_and(|o| used.get(&o) > Some(&1)) {
+            joined.operation = None;
+            joined.name = name.to_owned();
+        }
+    }
 }
 
 fn winner(votes: &[u64]) -> Option<u32> {

@@ -114,8 +114,13 @@ impl Ranker<'_> {
         let standing = self.standing(candidate.endpoint);
         let goal_met =
             !matches!(standing, Standing::Missed { .. }) && !self.misses_other_goal(candidate.endpoint);
-        let severity = self.severity(&candidate, prediction.as_ref(), standing);
         let noise = self.samples.get(&endpoint).map(Sample::noise_ms);
+        let mut severity = self.severity(&candidate, prediction.as_ref(), standing);
+        let chance = |p: &Prediction| p.grade == Grade::C && noise.is_some_and(|noise| p.gain_ms() < noise);
+        if goal_met && suspect.is_none() && prediction.as_ref().is_some_and(chance) {
+            // A guess that promises no more than chance brings.
+            severity = candidate.severity.unwrap_or(Severity::Info);
+        }
         candidate.lines.extend(hold::reasons(self.facts, endpoint, standing, prediction.as_ref(), noise));
         if let Some(fix) = candidate.fix.clone() {
             let fingerprint = fingerprint(self.facts, rule, &candidate);

@@ -4,7 +4,7 @@
 use crate::critical::Critical;
 use crate::resolve::{Calls, Class};
 use crate::tree::{Forest, NONE, NodeId, TreeId};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use model::Sym;
 use std::ops::Range;
 
@@ -185,9 +185,9 @@ impl Shapes {
     }
 }
 
-/// Shapes of all trees with an endpoint.
+/// Shapes of all trees with an endpoint. `variants`: by tree, see [`crate::variants`].
 #[must_use]
-pub fn shapes(forest: &Forest, calls: &Calls, critical: &Critical) -> Shapes {
+pub fn shapes(forest: &Forest, calls: &Calls, critical: &Critical, variants: &[Option<Sym>]) -> Shapes {
     let mut builder = Builder {
         forest,
         calls,
@@ -196,11 +196,24 @@ pub fn shapes(forest: &Forest, calls: &Calls, critical: &Critical) -> Shapes {
         endpoints: HashMap::new(),
         known: HashMap::new(),
     };
-    builder.find_endpoints();
+    builder.find_endpoints(variants);
     builder.name_nodes();
     builder.group();
     builder.measure();
     builder.out
+}
+
+/// The span that names the endpoint: a caller's own span above a single entry does not.
+pub(crate) fn entry(forest: &Forest, root: NodeId) -> NodeId {
+    let mut at = root;
+    while matches!(forest.node(at).class, Class::Http | Class::Rpc | Class::Browser) {
+        let mut children = forest.children(at);
+        match (children.next(), children.next()) {
+            (Some(only), None) => at = only,
+            _ => return root,
+        }
+    }
+    at
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -222,18 +235,21 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn find_endpoints(&mut self) {
+    fn find_endpoints(&mut self, variants: &[Option<Sym>]) {
+        let answering = self.answering();
         for (id, tree) in (0..).zip(&self.forest.trees) {
-            let entry = self.entry(tree.root);
+            let entry = entry(self.forest, tree.root);
             let node = self.forest.node(entry);
             let call = &self.calls.rows[node.row as usize];
             // The half of a shared span that tells neither name nor time.
             let nothing = call.template == Sym::EMPTY && self.forest.root_ns(tree) == 0;
-            let endpoint = if tree.orphan || nothing || node.class.is_storage() || node.class == Class::Pool {
-                None
-            } else {
-                Some(self.endpoint(call.service, call.template, node.class))
-            };
+            // What a service does beside its requests: a name looked up, a connection kept alive.
+            let lone = tree.end == tree.root + 1
+                && matches!(node.class, Class::Internal | Class::Http | Class::Rpc)
+                && answering.contains(&call.service);
+            let none = tree.orphan || nothing || lone || node.class.is_storage() || node.class == Class::Pool;
+            let name = variants.get(id as usize).copied().flatten().unwrap_or(call.template);
+            let endpoint = (!none).then(|| self.endpoint(call.service, name, node.class));
             self.out.of_tree.push(endpoint);
             let weight = self.calls.weight(self.forest.node(tree.root).row);
             #[expect(clippy::cast_possible_truncation, reason = "a count of requests, bounded")]
@@ -247,17 +263,11 @@ impl Builder<'_> {
         }
     }
 
-    /// The span that names the endpoint: a caller's own span above a single entry does not.
-    fn entry(&self, root: NodeId) -> NodeId {
-        let mut at = root;
-        while matches!(self.forest.node(at).class, Class::Http | Class::Rpc | Class::Browser) {
-            let mut children = self.forest.children(at);
-            match (children.next(), children.next()) {
-                (Some(only), None) => at = only,
-                _ => return root,
-            }
-        }
-        at
+    /// Services that mark their requests as such.
+    fn answering(&self) -> HashSet<Sym> {
+        let roots = self.forest.trees.iter().map(|tree| self.forest.node(tree.root));
+        let entries = roots.filter(|node| node.class == Class::Server);
+        entries.map(|node| self.calls.rows[node.row as usize].service).collect()
     }
 
     fn endpoint(&mut self, service: Sym, template: Sym, class: Class) -> EndpointId {

@@ -133,6 +133,8 @@ pub struct Thresholds {
     pub deferrable_share: f64,
     /// Deferrable: share of the requests in which nothing is read after it.
     pub deferrable_last_share: f64,
+    /// Deferrable: a message whose sending takes less at the median has been deferred already, milliseconds.
+    pub slow_publish_ms: f64,
     /// Time to hand work to a queue in the process, milliseconds.
     pub enqueue_ms: f64,
     /// Unbatched writes: writes of one shape over all requests, per second.
@@ -321,6 +323,7 @@ impl Default for Thresholds {
             busy_share: 0.5,
             deferrable_share: 0.10,
             deferrable_last_share: 0.9,
+            slow_publish_ms: 5.0,
             enqueue_ms: 0.5,
             unbatched_writes_per_s: 10.0,
             unbatched_path_share: 0.3,

@@ -5,7 +5,7 @@ mod layers;
 
 use crate::resolve::{Call, Calls, Class};
 use crate::thresholds::Thresholds;
-use model::SpanTable;
+use model::{SpanKind, SpanTable};
 
 /// The position of a node in [`Forest::nodes`].
 pub type NodeId = u32;
@@ -463,11 +463,13 @@ impl Nursery<'_> {
         self.forest.trees.push(Tree { trace_id, root: first, end, start_ns, orphan });
     }
 
-    /// Whether a service was entered after the caller had ended: a redirect that a browser followed, work that nobody
-    /// waited for. It is a request of its own.
+    /// Whether a service was entered after the caller had ended: a redirect that a browser followed, a message that a
+    /// worker took up, work that nobody waited for. It is a request of its own.
     fn is_apart(&self, parent: u32, child: u32) -> bool {
         let (p, c) = (&self.spans[parent as usize], &self.spans[child as usize]);
-        c.class == Class::Server && c.detached && c.start >= p.end
+        let consumes =
+            c.class == Class::Messaging && self.table.kinds.get(c.row as usize) == Some(&SpanKind::Consumer);
+        (c.class == Class::Server || consumes) && c.detached && c.start >= p.end
     }
 
     fn next_node(&self) -> NodeId {

@@ -149,9 +149,14 @@ impl Goal {
     /// whatever it is called (`{id}`, `:id`, `<int:id>`).
     #[must_use]
     pub fn concerns(&self, endpoint: &str) -> bool {
-        self.subject == "*" || same_endpoint(&self.subject, endpoint)
+        let route =
+            || endpoint.split_once(VARIANT).is_some_and(|(route, _)| same_endpoint(&self.subject, route));
+        self.subject == "*" || same_endpoint(&self.subject, endpoint) || route()
     }
 }
+
+/// Stands between a route and what tells its kinds apart: `POST /graphql > Orders`. A goal of the route concerns all.
+pub const VARIANT: &str = " > ";
 
 fn same_endpoint(left: &str, right: &str) -> bool {
     let (left, right) = (left.trim(), right.trim());

@@ -27,7 +27,7 @@ pub use finding::{
     CodeRef, Confidence, Evidence, Finding, Grade, Place, Prediction, QuantilePrediction, Remedy, RemedyKind,
     Severity,
 };
-pub use goal::{Goal, GoalError, GoalMetric, Relation};
+pub use goal::{Goal, GoalError, GoalMetric, Relation, VARIANT};
 pub use latency::Histogram;
 pub use metrics::{MetricKind, MetricSeries, Point};
 pub use profile::{

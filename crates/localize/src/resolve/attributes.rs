@@ -135,6 +135,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("host.name", Meaning::Instance),
     ("telemetry.sdk.language", Meaning::Language),
     ("telemetry.source", Meaning::Other),
+    ("graphql.operation.name", Meaning::Other),
     ("http.request.resend_count", Meaning::Resend),
     ("http.resend_count", Meaning::Resend),
     ("sampling.probability", Meaning::SampledShare),

@@ -20,6 +20,8 @@ pub(super) const RULE: Rule = Rule {
     run,
 };
 
+/// Where all but one of so many requests make the read, no cache answers it.
+const NEVER_HIT: u64 = 50;
 /// Groups that are asked whether a cache was looked into before.
 const MAX_GROUPS: usize = 50;
 
@@ -40,6 +42,10 @@ fn is_read(facts: &Facts<'_>, shape: &Shape) -> bool {
 
 /// Whether requests look into a cache before they make this call.
 pub(super) fn follows_cache(facts: &Facts<'_>, shape: &Shape) -> bool {
+    // What was looked up never held this read's answer: a session, or another entry.
+    if u64::from(shape.traces) * NEVER_HIT >= facts.endpoint_of(shape).trees.len() as u64 * (NEVER_HIT - 1) {
+        return false;
+    }
     let step = shape.groups.len().div_ceil(MAX_GROUPS).max(1);
     let looked: Vec<&Group> = shape.groups.iter().step_by(step).collect();
     let missed = looked.iter().filter(|group| looked_before(facts, group)).count();
@@ -173,6 +179,10 @@ mod tests {
         api server "GET /top" 0..400
           api redis "GET top:today" 1..2
           api db "SELECT * FROM products WHERE day = $1" 3..380 db.query.parameter.0=today
+
+        repeat 2
+        api server "GET /top" 0..4
+          api redis "GET top:today" 1..2
         "#;
 
     #[test]
@@ -184,6 +194,12 @@ mod tests {
                 cache_stampede GET /top | up to 4 requests at once load the same entry: SELECT ... FROM products | p95 400.0 -> 400.0 (211.5..400.0) B
             "#]],
         );
+    }
+
+    #[test]
+    fn a_session_that_is_looked_up_before_is_no_cache_of_it() {
+        let (loads, _) = DRAWING.split_once("repeat 2").expect("hits");
+        check_rule("cache_stampede", &drawn(loads), &expect![[""]]);
     }
 
     #[test]

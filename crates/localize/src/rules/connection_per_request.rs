@@ -7,7 +7,7 @@ use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
-use model::Grade;
+use model::{Grade, Severity};
 
 pub(super) const RULE: Rule = Rule {
     name: "connection_per_request",
@@ -41,7 +41,12 @@ fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
         && !inner
         && shape.calls as f64 / requests.max(of) >= t.connects_per_request
         && shape.share_with(1, facts.endpoint_of(shape)) >= t.connects_per_request
-        && !is_checkout(facts, shape)
+        && (is_handshake(facts.name(shape.template)) || !is_checkout(facts, shape))
+}
+
+/// What a pool never does to take a connection, however quick it is on one machine.
+fn is_handshake(name: &str) -> bool {
+    matches!(name, "tcp.connect" | "tls.connect")
 }
 
 fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
@@ -72,6 +77,8 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
     });
     let generic = "keep connections: a pool of a few per CPU of the database, opened at start and shared by all requests";
     candidate.remedies = frameworks::remedies(facts, &candidate.nodes, Advice::Pool, generic);
+    // The spans show the handshake's first steps only, and what it costs the other side shows elsewhere.
+    candidate.severity = Some(Severity::Info);
     candidate.confidence = 0.9;
     candidate
 }
@@ -96,6 +103,23 @@ mod tests {
             &expect![[r#"
                 connection_per_request GET /orders | 1.0 new connections per request | p95 40.0 -> 20.1 (20.0..20.5) B
             "#]],
+        );
+    }
+
+    #[test]
+    fn a_handshake_is_no_checkout_however_quick_and_small_its_part() {
+        let drawing = r#"
+            repeat 20
+            api server "GET /posts" 0..9
+              api internal "tcp.connect" 1..1.3
+              api db "SELECT * FROM posts WHERE id = $1" 4..8
+            "#;
+        check_rule(
+            "connection_per_request",
+            &drawn(drawing),
+            &expect![[r#"
+            connection_per_request GET /posts | 1.0 new connections per request | p95 9.0 -> 8.8 (8.7..9.2) B
+        "#]],
         );
     }
 

@@ -6,7 +6,7 @@ use crate::resolve::Class;
 use crate::shape::{EndpointId, NO_SHAPE, ShapeId, quantile};
 use crate::simulate::{Cost, Transform};
 use crate::tree::{NodeId, TreeId};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use model::{Grade, Remedy, RemedyKind, ResourceId, Severity};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,6 +80,15 @@ pub(super) fn lost(facts: &Facts<'_>) -> HashMap<NodeId, f64> {
         }
     }
     out
+}
+
+/// Endpoints whose own code is seen to hold its process up: what it does with its time is known.
+pub(super) fn computing(facts: &Facts<'_>) -> HashSet<EndpointId> {
+    let of = |(shape, counted): (ShapeId, Counted)| {
+        let computes = facts.shape(shape).endpoint;
+        candidate(facts, shape, &counted).filter(|c| c.endpoint != computes).map(|_| computes)
+    };
+    blocking(facts).into_iter().filter_map(of).collect()
 }
 
 /// Shapes whose stretches of computing let nobody else in the process go on.
@@ -395,6 +404,8 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, counted: &Counted) -> Option<Candid
         patch: None,
         undo: None,
     }];
+    // Whoever else is in the process waits, however few of them the p95 of one endpoint shows.
+    candidate.severity = (endpoint != computes).then_some(Severity::Info);
     candidate.confidence = 0.8;
     Some(candidate)
 }
@@ -479,7 +490,13 @@ mod tests {
             ping(292)
         )
         .repeat(15);
-        check_rule("event_loop_blocked", &drawn(&drawing), &expect![""]);
+        check_rule(
+            "event_loop_blocked",
+            &drawn(&drawing),
+            &expect![[r#"
+            event_loop_blocked GET /ping | 289 ms of computing in GET /report stop everybody else in the process | p95 402.0 -> 113.0 (113.0..257.5) B
+        "#]],
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::resolve::Class;
 use crate::shape::{EndpointId, Group, Shape, ShapeId};
 use crate::tree::NodeId;
 use hashbrown::HashMap;
-use model::Remedy;
+use model::{Remedy, Severity};
 
 pub(super) const RULE: Rule = Rule {
     name: "n_plus_one",
@@ -147,7 +147,11 @@ fn candidate(
     }
     let assumption = "the calls can be made as one; what the code does between them is halved";
     candidate.fix = Some(batch::merged(facts, &[id], assumption));
-    candidate.remedies = remedies(facts, shape.class, candidate.nodes.first().copied());
+    candidate.remedies = remedies(facts, shape, candidate.nodes.first().copied());
+    if shape.class == Class::Db && shape.overlap_share > 0.5 {
+        // Side by side they cost the database and its connections more than the one who waits.
+        candidate.severity = Some(Severity::Info);
+    }
     candidate.confidence = match (driver, distinct) {
         (Some(_), _) | (_, Some(_)) => 0.95,
         _ if shape.overlap_share > 0.5 => 0.6,
@@ -156,8 +160,16 @@ fn candidate(
     candidate
 }
 
-fn remedies(facts: &Facts<'_>, class: Class, node: Option<NodeId>) -> Vec<Remedy> {
+fn remedies(facts: &Facts<'_>, shape: &Shape, node: Option<NodeId>) -> Vec<Remedy> {
+    let class = shape.class;
+    let sends = shape.parent.is_some_and(|p| facts.shape(p).class == Class::Messaging);
     let generic = match class {
+        Class::Cache if sends => {
+            "send all messages in one go: the client's batch or bulk call, or one message that lists the work"
+        }
+        Class::Cache if effect(facts, shape) == Effect::Write => {
+            "write all in one go: a pipeline, or a command that takes several values"
+        }
         Class::Cache => "ask for all keys at once: MGET, or a pipeline",
         Class::Http | Class::Rpc => "ask for all of them in one request: a bulk endpoint, or a data loader",
         _ => "load all rows in one statement: `WHERE ... = ANY($1)`, a join, or the mapper's eager loading",

@@ -1,20 +1,24 @@
 //! `not_observable`: time passes that no span explains. An endpoint that cannot be seen is never called healthy.
 
-use super::{Candidate, Rule, Signal};
+use super::{Candidate, Rule, Signal, event_loop_blocked};
 use crate::cpu::{OwnTime, Proof};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{EndpointId, ShapeId};
 use model::{Remedy, RemedyKind, Severity};
+use std::collections::BTreeMap;
 
 pub(super) const RULE: Rule = Rule {
     name: "not_observable",
     needs: &[Signal::Traces],
     why: "What is not instrumented cannot be found; silence about it would be a lie.",
-    how: "Child spans explain less than 70 % of the endpoint's time, and 5 ms or more of it are unexplained (a framework's span around the whole request explains nothing); or its database spans do not tell their statements.",
+    how: "Child spans explain less than 70 % of the endpoint's time, and 5 ms or more of it are unexplained (a framework's span around the whole request explains nothing); or its database spans do not tell their statements. Endpoints of one service that want the same done are one finding. Not where the endpoint's own computing is seen to hold its process up.",
     predicts: "Nothing: it names what to instrument.",
     run,
 };
+
+/// Further endpoints that are named.
+const MAX_NAMED: usize = 8;
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     // Of a log, one gap says it for all endpoints.
@@ -22,8 +26,31 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
         return Vec::new();
     }
     let own = OwnTime::of(facts);
-    let roots = facts.shapes().filter(|(_, s)| s.parent.is_none());
-    roots.filter_map(|(root, shape)| on_endpoint(facts, shape.endpoint, root, &own)).collect()
+    let computing = event_loop_blocked::computing(facts);
+    let roots = facts.shapes().filter(|(_, s)| s.parent.is_none() && !computing.contains(&s.endpoint));
+    let mut by_hint: BTreeMap<(String, String), Vec<Candidate>> = BTreeMap::new();
+    for candidate in roots.filter_map(|(root, shape)| on_endpoint(facts, shape.endpoint, root, &own)) {
+        let hint = candidate.remedies.first().map_or_else(String::new, |r| r.text.clone());
+        by_hint.entry((candidate.service.clone(), hint)).or_default().push(candidate);
+    }
+    by_hint.into_values().filter_map(|alike| together(facts, alike)).collect()
+}
+
+/// Endpoints of one service that want the same done are one finding, told on the one that takes the most time.
+fn together(facts: &Facts<'_>, mut alike: Vec<Candidate>) -> Option<Candidate> {
+    let dark_ns = |c: &Candidate| {
+        c.share_of_critical_path.unwrap_or(0.0) * facts.shapes.endpoint(c.endpoint).root_ns as f64
+    };
+    alike.sort_by(|a, b| dark_ns(b).total_cmp(&dark_ns(a)).then(a.endpoint.cmp(&b.endpoint)));
+    let others: Vec<String> = alike.iter().skip(1).map(|c| facts.load.name(c.endpoint).to_owned()).collect();
+    let mut first = alike.into_iter().next()?;
+    if !others.is_empty() {
+        let more = others.len().saturating_sub(MAX_NAMED);
+        let and = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named = others[..others.len().min(MAX_NAMED)].join(", ");
+        first.lines.push(format!("so it is of {named}{and}"));
+    }
+    Some(first)
 }
 
 fn on_endpoint(facts: &Facts<'_>, id: EndpointId, root: ShapeId, own: &OwnTime) -> Option<Candidate> {
@@ -145,6 +172,16 @@ mod tests {
         let rules: Vec<&str> = found.iter().map(|f| f.rule.as_str()).collect();
         assert_eq!(rules, ["not_observable"]);
         assert!(found[0].evidence.lines[1].contains("waiting"), "{:?}", found[0].evidence.lines);
+    }
+
+    #[test]
+    fn endpoints_that_want_the_same_done_are_one_finding() {
+        let drawing = "repeat 20\napi server \"GET /a\" 0..100\n\nrepeat 20\napi server \"GET /b\" 0..30";
+        let found = crate::localize(&drawn(drawing), &crate::Options::default()).findings;
+        let dark: Vec<_> = found.iter().filter(|f| f.rule == "not_observable").collect();
+        assert_eq!(dark.len(), 1);
+        assert_eq!(dark[0].endpoint, "GET /a");
+        assert!(dark[0].evidence.lines.contains(&"so it is of GET /b".to_owned()), "{:?}", dark[0].evidence);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{EndpointId, NO_SHAPE, Shape, ShapeId};
-use crate::tree::{NodeId, TreeId};
+use crate::tree::{NONE, NodeId, TreeId};
 use hashbrown::{HashMap, HashSet};
 use model::{Grade, Remedy, RemedyKind, Sym};
 use std::collections::BTreeMap;
@@ -95,7 +95,7 @@ fn of_kind(facts: &Facts<'_>, shapes: &[ShapeId], writers: &Writers) -> Option<C
 fn asked(facts: &Facts<'_>, shapes: &[ShapeId]) -> Vec<Asked> {
     let mut asked = Vec::new();
     for group in shapes.iter().flat_map(|id| &facts.shape(*id).groups) {
-        for &node in facts.nodes(group) {
+        for &node in facts.nodes(group).iter().filter(|n| !is_lower_layer(facts, **n)) {
             if let Some(params) = facts.call(node).params() {
                 let start_ns = facts.node(node).start_ns;
                 asked.push(Asked { tree: group.tree, entry: group.entry, params, start_ns, node });
@@ -104,6 +104,16 @@ fn asked(facts: &Facts<'_>, shapes: &[ShapeId]) -> Vec<Asked> {
     }
     asked.sort_unstable();
     asked
+}
+
+/// A driver's span directly below a mapper's of the same statement: one call, seen twice.
+fn is_lower_layer(facts: &Facts<'_>, node: NodeId) -> bool {
+    let above = facts.node(node).parent;
+    if above == NONE {
+        return false;
+    }
+    let template = |n: NodeId| facts.call(n).template;
+    facts.node(above).class == facts.node(node).class && template(above) == template(node)
 }
 
 /// Shapes that write, by their endpoint and what they write to.
@@ -246,6 +256,19 @@ mod tests {
             &expect![[r#"
                 redundant_call GET /me | 3 x SELECT ... FROM users with equal parameters per GET /me | p95 60.0 -> 40.0 (40.0..40.0) B
             "#]],
+        );
+    }
+
+    #[test]
+    fn a_mapper_and_the_driver_below_it_are_one_call() {
+        check(
+            r#"
+            repeat 20
+            api server "GET /catalog" 0..60
+              api db "SELECT sum(price) FROM catalog" 5..55
+                api db "SELECT sum(price) FROM catalog" 6..54
+            "#,
+            &expect![[""]],
         );
     }
 

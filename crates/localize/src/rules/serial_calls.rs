@@ -18,15 +18,16 @@ pub(super) const RULE: Rule = Rule {
     name: "serial_calls",
     needs: &[Signal::Traces],
     why: "Waits that could run side by side are added up.",
-    how: "Reads below one parent, each once, follow each other closely and never overlap in 95 % of the requests. They are taken for independent where they were seen to overlap, or where every value they are given was known before the first of them: it is in the request's URL, always the same, given to the first as well, or (where values are not sent) compared with the same key. Calls to different services that do not tell their values are believed less. Never within a transaction.",
+    how: "Reads below one parent, each once, follow each other closely and never overlap in 95 % of the requests. They are taken for independent where they were seen to overlap, or where every value they are given was known before the first of them: it is in the request's URL, always the same, given to the first as well, or (where values are not sent) compared with the same key. Calls to different services that do not tell their values are believed less. Never within a transaction of several statements; not a page of a list and the count of it, nor what most endpoints of the service read first (a session).",
     predicts: "The calls start together: the longest of them, by request, and 0.2 ms for each further one to start; longer by the CPU's load where that is above 60 %. Statements on one connection stay one after another. At worst only different callees run side by side.",
     run,
 };
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
+    let common = chain::common(facts);
     (0..)
         .zip(&facts.shapes.all)
-        .flat_map(|(parent, _)| chain::below(facts, parent))
+        .flat_map(|(parent, _)| chain::below(facts, parent, &common))
         .filter_map(|chain| best(facts, &chain))
         .collect()
 }
@@ -59,6 +60,9 @@ fn from(facts: &Facts<'_>, chain: &Chain, start: usize) -> Side {
     for at in start + 1..chain.shapes.len() {
         let id = chain.shapes[at];
         let overlapped = chain.shapes[start..at].iter().all(|earlier| facts.independent.holds(*earlier, id));
+        if chain.shapes[start..at].iter().any(|earlier| chain::is_total(facts, *earlier, id)) {
+            continue;
+        }
         let known = if overlapped { Some(true) } else { chain.was_known(facts, start, at) };
         let elsewhere = || {
             let remote = |id: &ShapeId| matches!(facts.shape(*id).class, Class::Http | Class::Rpc);

@@ -11,7 +11,7 @@ pub(super) const RULE: Rule = Rule {
     name: "slow_dependency",
     needs: &[Signal::Traces],
     why: "What is waited for elsewhere cannot be mended here, only avoided, shortened or bounded.",
-    how: "Calls of one template to another service hold at least 30 % of the critical path, over all requests or over the slowest twentieth. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work.",
+    how: "Calls of one template to another service hold at least 30 % of the critical path, over all requests or over the slowest twentieth. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work; a callee that spends half of it on calls of its own is not the one.",
     predicts: "The calls as fast as their fastest twentieth.",
     run,
 };
@@ -21,8 +21,28 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
         .shapes()
         .filter(|(_, shape)| matches!(shape.class, Class::Http | Class::Rpc))
         .filter(|(_, shape)| shape.path_share.max(shape.path_share_tail) >= facts.thresholds.dependency_share)
+        .filter(|(id, shape)| is_its_own(facts, *id, shape))
         .map(|(id, shape)| candidate(facts, id, shape))
         .collect()
+}
+
+/// Shapes below a call that are looked at for what it waits for in turn.
+const MAX_BELOW: usize = 256;
+
+/// Whether the callee (or the way to it) takes the time, and not whom it asks: what lies deeper is told there.
+fn is_its_own(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> bool {
+    let mut open: Vec<ShapeId> = facts.shapes.children(id).collect();
+    let (mut deeper, mut seen) = (0.0, 0);
+    while let Some(at) = open.pop() {
+        seen += 1;
+        let below = facts.shape(at);
+        if below.class.is_call() {
+            deeper += below.path_share;
+        } else if seen + open.len() < MAX_BELOW {
+            open.extend(facts.shapes.children(at).take(MAX_BELOW));
+        }
+    }
+    deeper * 2.0 < shape.path_share
 }
 
 fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {

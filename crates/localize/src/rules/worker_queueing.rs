@@ -21,6 +21,8 @@ pub(super) const RULE: Rule = Rule {
     run,
 };
 
+/// Further kinds of messages that are named.
+const MAX_KINDS: usize = 5;
 /// The quickest twentieth is taken for the way there.
 const WAY: f64 = 0.05;
 
@@ -225,7 +227,30 @@ fn messages(facts: &Facts<'_>) -> Vec<Candidate> {
             by_shape.entry(shape).or_default().push(link);
         }
     }
-    by_shape.into_iter().filter_map(|(id, links)| lying(facts, id, &links)).collect()
+    let mut by_worker: BTreeMap<Sym, Vec<(f64, Candidate)>> = BTreeMap::new();
+    for (id, links) in by_shape {
+        if let Some(candidate) = lying(facts, id, &links) {
+            let waited = links.iter().map(|l| l.wait_ns as f64).sum::<f64>();
+            by_worker.entry(facts.shape(id).service).or_default().push((waited, candidate));
+        }
+    }
+    by_worker.into_values().filter_map(of_worker).collect()
+}
+
+/// Messages of all kinds wait for the same workers: one finding, on the kind that waits longest in all.
+fn of_worker(mut kinds: Vec<(f64, Candidate)>) -> Option<Candidate> {
+    kinds.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.title.cmp(&b.1.title)));
+    let others: Vec<String> = kinds
+        .iter()
+        .skip(1)
+        .take(MAX_KINDS)
+        .map(|(_, c)| c.title.replacen("messages wait ", "", 1))
+        .collect();
+    let (_, mut first) = kinds.into_iter().next()?;
+    if !others.is_empty() {
+        first.lines.push(format!("the same workers let others wait as well: {}", others.join(", ")));
+    }
+    Some(first)
 }
 
 fn lying(facts: &Facts<'_>, id: ShapeId, links: &[&Link]) -> Option<Candidate> {
@@ -364,10 +389,29 @@ mod tests {
             "worker_queueing",
             &drawn(drawing),
             &expect![[r#"
-                worker_queueing POST /orders | messages wait 2.4 s (p95) before `orders process` | no prediction
+                worker_queueing orders process | messages wait 2.4 s (p95) before `orders process` | no prediction
             "#]],
         );
         check_rule("worker_queueing", &drawn(&drawing.replace("2400..2450", "9..60")), &expect![[""]]);
+    }
+
+    #[test]
+    fn kinds_of_messages_that_wait_for_the_same_workers_are_one_finding() {
+        let drawing = r#"
+            repeat 20
+            api server "POST /orders" 0..20
+              api producer "orders publish" 5..8 messaging.system=redis
+                mail consumer "orders process" 2400..2450 messaging.system=redis
+              api producer "mails publish" 10..12 messaging.system=redis
+                mail consumer "mails process" 1400..1450 messaging.system=redis
+            "#;
+        check_rule(
+            "worker_queueing",
+            &drawn(drawing),
+            &expect![[r#"
+                worker_queueing orders process | messages wait 2.4 s (p95) before `orders process` | no prediction
+            "#]],
+        );
     }
 
     #[test]

@@ -3,11 +3,12 @@
 
 use crate::facts::Facts;
 use crate::resolve::Class;
-use crate::rules::patterns::effect::{Effect, effect};
+use crate::rules::patterns::effect::{Effect, effect, subjects};
 use crate::rules::patterns::{nodes, values};
-use crate::shape::{NO_SHAPE, Shape, ShapeId};
+use crate::shape::{EndpointId, NO_SHAPE, Shape, ShapeId};
 use crate::tree::NodeId;
 use hashbrown::{HashMap, HashSet};
+use model::Sym;
 use std::collections::BTreeMap;
 
 /// Handlings that are looked at for one parent, evenly spread.
@@ -16,6 +17,8 @@ const MAX_INSTANCES: usize = 200;
 const MAX_CHILDREN: usize = 1_000;
 /// Share of the handlings in which one call must follow the other closely; in the others the machine may have paused.
 const CLOSELY: f64 = 0.5;
+/// Endpoints from which on a call may be one that they have in common.
+const MIN_COMMON: usize = 3;
 /// Shapes below a function that are searched for calls; one with more is not taken for a read.
 const MAX_BELOW_STEP: usize = 128;
 
@@ -31,10 +34,33 @@ pub(super) struct Instance {
     pub(super) nodes: Vec<NodeId>,
 }
 
+/// Calls by service and template.
+pub(super) type Common = HashSet<(Sym, Sym)>;
+
+/// Calls that most endpoints of a service make, three or more: a session, a user, rights. What follows waits for them
+/// on purpose.
+pub(super) fn common(facts: &Facts<'_>) -> Common {
+    let mut endpoints: HashMap<(Sym, Sym), HashSet<EndpointId>> = HashMap::new();
+    for (_, shape) in facts.shapes().filter(|(_, s)| s.class.is_call()) {
+        endpoints.entry((shape.service, shape.template)).or_default().insert(shape.endpoint);
+    }
+    let mut all: HashMap<Sym, usize> = HashMap::new();
+    for (_, endpoint) in facts.endpoints() {
+        *all.entry(endpoint.service).or_default() += 1;
+    }
+    let most = |((service, _), by): &((Sym, Sym), HashSet<EndpointId>)| {
+        by.len() >= MIN_COMMON && by.len() * 2 > all.get(service).copied().unwrap_or(usize::MAX / 2)
+    };
+    endpoints.into_iter().filter(most).map(|(call, _)| call).collect()
+}
+
 /// All chains below a shape.
-pub(super) fn below(facts: &Facts<'_>, parent: ShapeId) -> Vec<Chain> {
-    let steps: HashSet<ShapeId> =
-        facts.shapes.children(parent).filter(|id| is_step(facts, facts.shape(*id), *id)).collect();
+pub(super) fn below(facts: &Facts<'_>, parent: ShapeId, common: &Common) -> Vec<Chain> {
+    let eligible = |id: &ShapeId| {
+        let shape = facts.shape(*id);
+        !common.contains(&(shape.service, shape.template)) && is_step(facts, shape, *id)
+    };
+    let steps: HashSet<ShapeId> = facts.shapes.children(parent).filter(eligible).collect();
     if steps.len() < 2 {
         return Vec::new();
     }
@@ -104,7 +130,8 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
     let t = facts.thresholds;
     let mut steps: Vec<(ShapeId, NodeId, Follows)> = Vec::new();
     // What lies between the step before and this one, and whether that may lie there.
-    let (mut between_ns, mut broken, mut transaction) = (0_i64, true, false);
+    let (mut between_ns, mut broken) = (0_i64, true);
+    let mut transaction = Transaction::default();
     for child in facts.forest.children(handling).take(MAX_CHILDREN) {
         let node = facts.node(child);
         let shape = facts.shapes.of_node[child as usize];
@@ -114,9 +141,15 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
         if node.class == Class::Pool {
             between_ns += node.duration_ns();
         } else if node.class == Class::Db && facts.is_control(child) {
-            transaction = nodes::is_open_after(facts, child, transaction);
-            broken |= transaction;
-        } else if eligible.contains(&shape) && !transaction {
+            between_ns += (node.end_ns - node.start_ns.max(ended(facts, &steps))).max(0);
+            let open = nodes::is_open_after(facts, child, transaction.open);
+            broken |= transaction.change(open, node.start_ns < ended(facts, &steps), &mut steps);
+        } else if transaction.open && transaction.calls > 0 {
+            // The second statement of one transaction: neither it nor what comes after follows anything freely.
+            transaction.calls += u32::from(node.class.is_call());
+            broken = true;
+        } else if eligible.contains(&shape) {
+            transaction.calls += u32::from(transaction.open);
             let follows = steps.last().map_or(Follows::Not, |(_, before, _)| {
                 let before = facts.node(*before);
                 let overlap = crate::critical::overlap_ns(facts.node(handling).duration_ns(), t);
@@ -136,6 +169,34 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
         }
     }
     Row { steps }
+}
+
+/// A transaction around reads: one that holds a single statement is that statement's own affair.
+#[derive(Default)]
+struct Transaction {
+    open: bool,
+    calls: u32,
+}
+
+impl Transaction {
+    /// After a statement that may begin or end it; `within`: that statement ran within the last step, as mappers make
+    /// it. Returns whether what was seen so far ends there.
+    fn change(&mut self, open: bool, within: bool, steps: &mut Vec<(ShapeId, NodeId, Follows)>) -> bool {
+        let many = self.calls > 1;
+        if self.open && !open && many {
+            steps.pop();
+        }
+        if open != self.open {
+            self.calls = u32::from(open && within);
+        }
+        self.open = open;
+        many
+    }
+}
+
+/// When the last step ended.
+fn ended(facts: &Facts<'_>, steps: &[(ShapeId, NodeId, Follows)]) -> i64 {
+    steps.last().map_or(i64::MIN / 2, |(_, node, _)| facts.node(*node).end_ns)
 }
 
 /// Shapes that follow each other in nearly all rows that have either.
@@ -185,6 +246,19 @@ fn with_instances(parent: ShapeId, shapes: Vec<ShapeId>, rows: &[Row]) -> Chain 
     };
     let instances = rows.iter().filter_map(of_row).collect();
     Chain { parent, shapes, instances }
+}
+
+/// Whether one read is a page of a list and the other counts the list: frameworks make the two as one step.
+pub(super) fn is_total(facts: &Facts<'_>, one: ShapeId, other: ShapeId) -> bool {
+    let (one, other) = (facts.shape(one), facts.shape(other));
+    let template = |s: &Shape| facts.name(s.template).to_ascii_uppercase();
+    let counts = |s: &Shape| {
+        let text = template(s);
+        text.strip_prefix("SELECT").is_some_and(|rest| rest.trim_start().starts_with("COUNT("))
+    };
+    let about = |s: &Shape| subjects(Class::Db, facts.name(s.template));
+    let both = one.class == Class::Db && other.class == Class::Db;
+    both && counts(one) != counts(other) && about(one) == about(other)
 }
 
 /// Who is called: a host, a service, a database.

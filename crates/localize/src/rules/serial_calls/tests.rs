@@ -171,3 +171,53 @@ fn without_traces_the_rule_does_not_run() {
     "#]],
     );
 }
+
+#[test]
+fn a_page_and_the_count_of_its_list_are_one_step() {
+    check(
+        r#"
+        repeat 20
+        api server "GET /orders" 0..70
+          api db "SELECT COUNT(*) AS n FROM orders" 1..31
+          api db "SELECT id, total FROM orders ORDER BY id LIMIT 20" 32..63
+        "#,
+        &expect![[""]],
+    );
+}
+
+#[test]
+fn what_most_endpoints_read_first_is_waited_for_on_purpose() {
+    let page = |name: &str| {
+        format!(
+            "repeat 20\napi server \"GET /{name}\" 0..70\n  api db \"SELECT user_id FROM sessions WHERE token = 's{{t}}'\" 1..31\n  api db \"SELECT * FROM {name} WHERE day = 'today'\" 32..63\n\n"
+        )
+    };
+    check(&["orders", "carts", "offers"].map(page).concat(), &expect![[""]]);
+}
+
+#[test]
+fn transactions_of_one_statement_each_part_nothing() {
+    let each = |from: u32, text: &str| {
+        format!(
+            "  api db \"BEGIN\" {}..{}\n  api db \"{text}\" {}..{}\n  api db \"ROLLBACK\" {}..{}\n",
+            from,
+            from + 1,
+            from + 1,
+            from + 29,
+            from + 29,
+            from + 30
+        )
+    };
+    let reads = |one: &str, other: &str| format!("repeat 20\napi server \"GET /page\" 0..70\n{one}{other}");
+    let (rates, news) = ("SELECT * FROM rates WHERE day = 'now'", "SELECT * FROM news WHERE day = 'now'");
+    check(
+        &reads(&each(1, rates), &each(32, news)),
+        &expect![[r#"
+        serial_calls GET /page | 2 independent reads one after another per GET /page | p95 70.0 -> 42.0 (42.0..67.0) B
+    "#]],
+    );
+    let one = format!(
+        "  api db \"BEGIN\" 0..1\n  api db \"{rates}\" 1..30\n  api db \"{news}\" 31..63\n  api db \"COMMIT\" 63..64\n"
+    );
+    check(&reads(&one, ""), &expect![[""]]);
+}
