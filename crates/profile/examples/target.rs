@@ -28,6 +28,7 @@ fn main() {
         "socket" => start(1, read_socket),
         "parked" => start(number, park),
         "ball" => play(),
+        "deep" => start_with(1, 256 << 10, || while_running(deep_outer)),
         "io" => start(number, || while_running(work_and_wait)),
         _ => {}
     }
@@ -36,8 +37,12 @@ fn main() {
 }
 
 fn start(threads: usize, work: impl Fn() + Send + Copy + 'static) {
+    start_with(threads, 64 << 10, work);
+}
+
+fn start_with(threads: usize, stack_bytes: usize, work: impl Fn() + Send + Copy + 'static) {
     for at in 0..threads {
-        let builder = std::thread::Builder::new().name(format!("work-{at}")).stack_size(64 << 10);
+        let builder = std::thread::Builder::new().name(format!("work-{at}")).stack_size(stack_bytes);
         // A thread that cannot be made is one fewer to see, which the test counts.
         drop(builder.spawn(work));
     }
@@ -95,6 +100,15 @@ fn park() {
     if let Ok(held) = never.0.lock() {
         drop(never.1.wait_while(held, |ended| !*ended));
     }
+}
+
+/// Works on top of a frame that is larger than what is copied of a stack at first.
+#[inline(never)]
+fn deep_outer() {
+    let mut large = [0_u8; 40 << 10];
+    std::hint::black_box(&mut large);
+    std::hint::black_box(hot_outer(20_000));
+    std::hint::black_box(&mut large);
 }
 
 /// Two threads that wake each other as often as they can, beside one that computes.

@@ -2,9 +2,11 @@
 //! sum to its ledger of running, queued and blocked time. Also reads and writes the file formats of other profilers.
 //! It holds no opinion on what it sees, starts no process, and stops none.
 
+mod deeper;
 pub mod distil;
 mod elf;
 pub mod formats;
+mod graft;
 mod ledger;
 mod memory;
 mod names;
@@ -25,6 +27,7 @@ mod sys;
 mod threads;
 mod timeline;
 mod unwind;
+mod variants;
 mod wait;
 
 pub use ledger::{Ledger, State};

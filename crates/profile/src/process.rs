@@ -8,10 +8,13 @@ use crate::procfs::{self, Mapping, Syscall};
 use crate::python::{self, PythonThread, Reader};
 use crate::recorder::{Raw, Recorder};
 use crate::sys;
-use crate::unwind::{CodeFiles, Space};
+use crate::unwind::{CodeFiles, End, Space, Unwound};
 use crate::wait;
 use framehop::x86_64::CacheX86_64;
 use model::Gap;
+
+/// Bytes of a waiting thread's stack that are read at most.
+const MAX_STACK_BYTES: u32 = 256 << 10;
 
 pub(crate) struct Process {
     pub(crate) pid: u32,
@@ -22,6 +25,8 @@ pub(crate) struct Process {
     readable: bool,
     /// Code was mapped since an interpreter was looked for.
     changed: bool,
+    /// ... or since it was asked for the functions that its libraries chose.
+    new_code: bool,
     pub(crate) is_node: bool,
     /// It has ended: its number may come again as a process that is none of ours.
     pub(crate) ended: bool,
@@ -48,6 +53,8 @@ pub(crate) enum Seen {
     Waiting {
         stack: u32,
         for_gil: bool,
+        /// How far its native stack could be told; `None` of an interpreter's.
+        native_end: Option<End>,
     },
     /// It has ended, or may not be looked at.
     Nothing,
@@ -64,6 +71,7 @@ impl Process {
             python: None,
             readable: true,
             changed: !python,
+            new_code: true,
             is_node: node::is_node(pid),
             ended: false,
             has_javascript: false,
@@ -77,11 +85,19 @@ impl Process {
     /// It runs another program now.
     pub(crate) fn replaced(&mut self) {
         (self.space, self.python, self.changed) = (Space::default(), None, true);
+        self.new_code = true;
     }
 
     pub(crate) fn map(&mut self, map: &Mapping, shared: &mut Shared) {
         self.space.add(self.pid, map, &mut shared.files);
-        self.changed = true;
+        (self.changed, self.new_code) = (true, true);
+    }
+
+    /// Asks for the functions that its libraries chose when they were loaded, if any were mapped since the last time.
+    pub(crate) fn check_variants(&mut self, files: &mut CodeFiles) {
+        if std::mem::take(&mut self.new_code) {
+            self.space.read_variants(self.pid, files);
+        }
     }
 
     /// Looks for an interpreter if code was mapped since the last time.
@@ -134,10 +150,13 @@ impl Process {
         registers: Registers,
         stack: &[u8],
         cache: &mut CacheX86_64,
-    ) -> (Vec<Raw>, bool) {
+    ) -> (Vec<Raw>, End) {
         let unwound = self.space.unwind(registers, stack, cache);
-        let frames = unwound.places.iter().rev().map(|place| Raw::of(self.pid, *place)).collect();
-        (frames, unwound.complete)
+        (self.frames(&unwound), unwound.end)
+    }
+
+    fn frames(&self, unwound: &Unwound) -> Vec<Raw> {
+        unwound.places.iter().rev().map(|place| Raw::of(self.pid, *place)).collect()
     }
 
     /// Looks at a thread that is off CPU: what it waits for, and where. `left_with` are its registers when it left
@@ -152,11 +171,12 @@ impl Process {
         let Look { shared, recorder, stack_bytes, now_ns } = look;
         let Some(call) = procfs::syscall(self.pid, tid) else { return Seen::Nothing };
         let Syscall::Waiting { number, arguments, sp, pc } = call else {
-            let stack = left_with.map(|registers| {
+            // It may run again and change its stack under us: what does not end well is not believed.
+            let stack = left_with.and_then(|registers| {
                 let memory = self.stack_memory(registers.sp, stack_bytes, shared);
-                let (frames, _) = self.unwind(registers, &memory, &mut shared.cache);
+                let (frames, end) = self.unwind(registers, &memory, &mut shared.cache);
                 shared.memory = memory;
-                recorder.stack(&frames)
+                (end == End::Whole).then(|| recorder.stack(&frames))
             });
             return Seen::Runnable(stack);
         };
@@ -167,11 +187,13 @@ impl Process {
             wait::name(number, || procfs::descriptor(self.pid, arguments[0]))
         };
         let mut frames = self.python_stack(python, shared, now_ns).unwrap_or_default();
+        let mut native_end = None;
         if frames.is_empty() {
-            frames = self.waiting_stack(pc, sp, left_with, stack_bytes, shared);
+            let (native, end) = self.waiting_stack(pc, sp, left_with, stack_bytes, shared);
+            (frames, native_end) = (native, Some(end));
         }
         frames.push(Raw::Label(label));
-        Seen::Waiting { stack: recorder.stack(&frames), for_gil }
+        Seen::Waiting { stack: recorder.stack(&frames), for_gil, native_end }
     }
 
     /// Whether a thread waits for Python's global lock: it was stopped within Python.
@@ -206,20 +228,27 @@ impl Process {
         left_with: Option<Registers>,
         stack_bytes: u32,
         shared: &mut Shared,
-    ) -> Vec<Raw> {
-        let memory = self.stack_memory(sp, stack_bytes, shared);
-        let unwound = match left_with.filter(|left| left.sp == sp) {
-            Some(left) => self.space.unwind(Registers { ip, ..left }, &memory, &mut shared.cache),
-            None => {
-                let pid = self.pid;
-                let read = |at: u64, into: &mut [u8]| {
-                    sys::read_memory(pid, at, into).is_ok_and(|read| read == into.len())
-                };
-                self.space.unwind_without_frame_pointer(ip, sp, &memory, &mut shared.cache, read)
+    ) -> (Vec<Raw>, End) {
+        let mut bytes = stack_bytes;
+        loop {
+            let memory = self.stack_memory(sp, bytes, shared);
+            let unwound = match left_with.filter(|left| left.sp == sp) {
+                Some(left) => self.space.unwind(Registers { ip, ..left }, &memory, &mut shared.cache),
+                None => {
+                    let pid = self.pid;
+                    let read = |at: u64, into: &mut [u8]| {
+                        sys::read_memory(pid, at, into).is_ok_and(|read| read == into.len())
+                    };
+                    self.space.unwind_without_frame_pointer(ip, sp, &memory, &mut shared.cache, read)
+                }
+            };
+            let is_all = memory.len() < bytes as usize;
+            shared.memory = memory;
+            if unwound.end != End::Cut || is_all || bytes >= MAX_STACK_BYTES {
+                return (self.frames(&unwound), unwound.end);
             }
-        };
-        shared.memory = memory;
-        unwound.places.iter().rev().map(|place| Raw::of(self.pid, *place)).collect()
+            bytes = bytes.saturating_mul(4).min(MAX_STACK_BYTES);
+        }
     }
 
     /// The Python frames of a thread, root first.

@@ -1,6 +1,8 @@
 //! Turns records and looks into weights: who runs with which stack, who waits where. Time is an argument.
 
+use crate::deeper::StackFit;
 use crate::formats::{CallFrame, CpuProfile};
+use crate::graft::Ends;
 use crate::ledger::State;
 use crate::names::Name;
 use crate::node;
@@ -13,6 +15,7 @@ use crate::stacks::{FrameKind, Quality};
 use crate::switches::{SwitchRate, concerns};
 use crate::threads::Threads;
 use crate::timeline::{Interval, Now};
+use crate::unwind::End;
 use model::Gap;
 use std::collections::HashMap;
 
@@ -46,11 +49,16 @@ pub(crate) enum Watch {
 
 /// What a record says of one thread, with its stack already unwound.
 enum Happened {
-    Ran(u32),
+    /// With a stack; how far it was unwound, where it has user frames.
+    Ran(u32, Option<End>),
     Left(Registers),
     In,
-    Out { preempted: bool },
-    Began { parent_pid: u32 },
+    Out {
+        preempted: bool,
+    },
+    Began {
+        parent_pid: u32,
+    },
     Ended,
     Named(String),
 }
@@ -75,6 +83,8 @@ pub(crate) struct Sampler {
     /// Events that are newer than the last drain's beginning: another CPU's ring may still hold an older one.
     pub(crate) held: Vec<Event>,
     pub(crate) switch_rate: SwitchRate,
+    pub(crate) stack_fit: StackFit,
+    pub(crate) ends: Ends,
     /// Samples of Python threads that are to be named: thread, time, native stack.
     fresh: Vec<(usize, u64, u32)>,
     next_look: usize,
@@ -100,6 +110,8 @@ impl Sampler {
             on_cpu_samples: 0,
             held: Vec::new(),
             switch_rate: SwitchRate::default(),
+            stack_fit: StackFit::default(),
+            ends: Ends::default(),
             fresh: Vec::new(),
             next_look: 0,
             purse: MOST_LOOKS * LOOK_PRICE,
@@ -188,16 +200,18 @@ impl Sampler {
             Body::Sample(sample) => {
                 self.on_cpu_samples += 1;
                 let process = process(processes, shared, pid, options.python)?;
-                let (mut frames, complete) = match sample.registers {
-                    Some(registers) => process.unwind(registers, sample.stack, &mut shared.cache),
-                    None => (Vec::new(), true),
-                };
-                if sample.registers.is_some() {
+                let unwound = sample
+                    .registers
+                    .map(|registers| process.unwind(registers, sample.stack, &mut shared.cache));
+                let end = unwound.as_ref().map(|(_, end)| *end);
+                if let Some(end) = end {
                     quality.native_stacks += 1;
-                    quality.complete_stacks += u64::from(complete);
+                    quality.complete_stacks += u64::from(end == End::Whole);
+                    self.stack_fit.count(end);
                 }
+                let mut frames = unwound.map(|(frames, _)| frames).unwrap_or_default();
                 frames.extend(sample.kernel.iter().rev().map(|address| Raw::Kernel(*address)));
-                Some(Happened::Ran(recorder.stack(&frames)))
+                Some(Happened::Ran(recorder.stack(&frames), end))
             }
             Body::SwitchIn => Some(Happened::In),
             Body::SwitchOut { preempted } => Some(Happened::Out { preempted }),
@@ -250,13 +264,13 @@ impl Sampler {
         if !self.threads.knows(tid) {
             self.threads.add(pid, tid, time, true);
         }
-        if matches!(what, Happened::Ran(_)) {
+        if matches!(what, Happened::Ran(..)) {
             self.meet(tid, time);
         }
         let (seen_every_ns, unrecorded) = (self.seen_every_ns, self.threads.unrecorded);
         let Some((at, thread)) = self.threads.find(tid) else { return };
         match what {
-            Happened::Ran(stack) => {
+            Happened::Ran(stack, end) => {
                 thread.last_stack = stack;
                 if unrecorded {
                     thread.timeline.sampled(self.options.period_ns);
@@ -266,6 +280,9 @@ impl Sampler {
                 } else {
                     let weight = self.options.period_ns;
                     self.add(time, at, stack, State::Running, weight);
+                    if let Some(end) = end {
+                        self.ends.note(at, stack, end == End::Whole, 1);
+                    }
                 }
             }
             Happened::Left(registers) => thread.registers = Some(registers),
@@ -364,9 +381,12 @@ impl Sampler {
         let look = Look { shared, recorder, stack_bytes, now_ns };
         let seen = process.look(thread.tid, thread.python, registers, look);
         match seen {
-            Seen::Waiting { stack, for_gil } => {
+            Seen::Waiting { stack, for_gil, native_end } => {
                 let state = if for_gil { State::GilWait } else { State::Blocked };
                 thread.last_stack = stack;
+                if let Some(end) = native_end {
+                    self.ends.note(at, stack, end == End::Whole, 0);
+                }
                 if watched {
                     thread.timeline.look(stack, state);
                 } else {
@@ -471,6 +491,7 @@ impl Sampler {
             }
             if let Some(process) = self.processes.get_mut(&pid) {
                 process.check_python(&mut self.shared, self.options.python);
+                process.check_variants(&mut self.shared.files);
             }
         }
     }

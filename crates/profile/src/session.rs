@@ -221,6 +221,7 @@ impl Session {
             next_tick = now.saturating_add(self.options.tick_ns);
             self.sampler.drain(monotonic_ns);
             self.sampler.limit_switches(monotonic_ns());
+            self.sampler.deepen(monotonic_ns());
             self.sampler.tick(monotonic_ns());
             if now >= next_keeping {
                 next_keeping = now + HOUSEKEEPING_NS;
@@ -259,12 +260,13 @@ impl Session {
         self.name_javascript(&perf_maps);
         let sampler = self.sampler;
         let mut recorder = sampler.recorder;
+        let (window_ns, mut cells) = std::mem::take(&mut recorder.cells).finish();
+        let grafted_stacks = sampler.ends.graft(&mut recorder, &mut cells);
         let unknown = recorder.stack(&[NOT_SAMPLED]);
         let threads = sampler.threads.finish(self.began_ns, now);
         let mut builder = Builder::default();
         let stacks =
             resolve(&recorder, &sampler.shared.files, &sampler.shared.names, &mut builder, &mut perf_maps);
-        let (window_ns, cells) = std::mem::take(&mut recorder.cells).finish();
         let window = |begin_ns: u64| u32::try_from(begin_ns / window_ns).unwrap_or(u32::MAX);
         let ledgers: Vec<_> = threads.iter().map(|t| (window(t.begin_ns), t.ledger)).collect();
         let mut scaled = scale(cells, &ledgers, unknown);
@@ -279,6 +281,7 @@ impl Session {
         facts.quality = Quality {
             own_cpu_ns: self.own_cpu_ns,
             torn_reads: torn,
+            grafted_stacks,
             unscaled_ns: scaled.unscaled_ns,
             ..sampler.quality
         };

@@ -79,6 +79,8 @@ pub struct Quality {
     /// User stacks that were unwound on CPU, and how many of them reached their first function.
     pub native_stacks: u64,
     pub complete_stacks: u64,
+    /// How many others were completed from whole stacks of the same thread.
+    pub grafted_stacks: u64,
     /// Records that the kernel had no room for.
     pub lost_records: u64,
     /// Reads of a process that changed meanwhile.

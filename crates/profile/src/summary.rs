@@ -34,8 +34,11 @@ pub struct Summary {
     pub functions: Vec<Function>,
     /// What was waited for, the longest first.
     pub waits: Vec<(String, u64)>,
-    /// Share of on-CPU user stacks that reached their first function; `None` where there are none.
+    /// Share of on-CPU user stacks that reached their first function, those that were completed from others of the
+    /// same thread included; `None` where there are none.
     pub complete_share: Option<f64>,
+    /// Share of on-CPU user stacks that were completed so.
+    pub completed_share: Option<f64>,
     /// How far the on-CPU samples were off the kernel's count before they were scaled to it, as a share of it.
     pub running_error: Option<f64>,
     /// The profiler's own CPU time as a share of one core.
@@ -89,7 +92,8 @@ pub fn summarize(stacks: &Stacks) -> Summary {
         ledger,
         functions,
         waits,
-        complete_share: share(quality.complete_stacks, quality.native_stacks),
+        complete_share: share(quality.complete_stacks + quality.grafted_stacks, quality.native_stacks),
+        completed_share: share(quality.grafted_stacks, quality.native_stacks),
         // A file of stacks does not say what they were scaled from.
         running_error: quality
             .unscaled_ns
@@ -180,7 +184,15 @@ fn write_text(out: &mut String, stacks: &Stacks, summary: &Summary, rows: usize)
     writeln!(out)?;
     if let Some(share) = summary.complete_share {
         let many = stacks.quality.native_stacks;
-        writeln!(out, "{:.1} % of {many} on-CPU stacks are complete", share * 100.0)?;
+        write!(out, "{:.1} % of {many} on-CPU stacks are complete", share * 100.0)?;
+        match summary.completed_share.filter(|share| *share > 0.0) {
+            Some(share) => writeln!(
+                out,
+                ", {:.1} % by the callers that their outermost function has in all whole stacks of its thread",
+                share * 100.0
+            )?,
+            None => writeln!(out)?,
+        }
     }
     if let Some(error) = summary.running_error {
         writeln!(
@@ -243,6 +255,7 @@ pub fn json(stacks: &Stacks, summary: &Summary, rows: usize) -> Value {
         "quality": {
             "on_cpu_stacks": stacks.quality.native_stacks,
             "complete_share": summary.complete_share,
+            "completed_share": summary.completed_share,
             "running_error": summary.running_error,
             "own_cpu_share": summary.own_share,
             "lost_records": stacks.quality.lost_records,

@@ -2,7 +2,7 @@
 //! time is sampled, queued and blocked time is looked at by turns, and the kernel's counts say how much there was of
 //! each. It is never taken back: a process that did it once does it again.
 
-use crate::perf::Body;
+use crate::perf::{Body, Events};
 use crate::process::Process;
 use crate::procfs;
 use crate::sampler::Sampler;
@@ -46,9 +46,8 @@ impl Sampler {
             return;
         }
         let Some(per_s) = self.switch_rate.excess(now_ns) else { return };
-        let held = std::mem::take(&mut self.held);
-        held.into_iter().for_each(|event| self.apply(event));
-        let lost = self.sample_without_switches(now_ns);
+        let lost = self.open_again(now_ns, Events::without_switches);
+        self.threads.unrecorded = true;
         for at in self.threads.living().to_vec() {
             if let Some(interval) = self.threads.all[at].timeline.part(now_ns) {
                 self.weigh(at, interval);
@@ -62,26 +61,49 @@ impl Sampler {
              which would slow the process"
         );
         self.gap(Gap::new("profile", reason, "profile for longer where a rare wait matters"));
+        self.tell_lost(lost);
+    }
+
+    /// Opens the events anew by `open`. Returns how many threads have none.
+    pub(crate) fn open_again(
+        &mut self,
+        now_ns: u64,
+        open: impl FnOnce(&mut Events, &[u32]) -> usize,
+    ) -> usize {
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().for_each(|event| self.apply(event));
+        let Self { events: Some(events), threads, processes, .. } = self else { return 0 };
+        let tids: Vec<u32> = threads.living().iter().map(|at| threads.all[*at].tid).collect();
+        let mut lost = open(events, &tids);
+        // Those that began or ended since the last drain told nobody.
+        for process in processes.values().filter(|process| !process.ended) {
+            let there = procfs::threads(process.pid);
+            for tid in &there {
+                if threads.knows(*tid) {
+                    continue;
+                }
+                let added = threads.add(process.pid, *tid, now_ns, true);
+                if let Some(at) = added.filter(|_| !events.add_late(*tid)) {
+                    threads.all[at].watched = false;
+                    lost += 1;
+                }
+            }
+            let gone = |at: &usize| {
+                let thread = &threads.all[*at];
+                (thread.pid == process.pid && there.binary_search(&thread.tid).is_err()).then_some(thread.tid)
+            };
+            let gone: Vec<u32> = threads.living().iter().filter_map(gone).collect();
+            gone.into_iter().for_each(|tid| threads.end(tid, now_ns));
+        }
+        lost
+    }
+
+    /// Says of threads whose events could not be opened again.
+    pub(crate) fn tell_lost(&mut self, lost: usize) {
         if lost > 0 {
             let reason = format!("{lost} threads have no on-CPU stacks: descriptors ran out");
             self.gap(Gap::new("profile", reason, "raise the limit of open files (`ulimit -n`)"));
         }
-    }
-
-    /// Opens the events anew. Returns how many threads have none.
-    fn sample_without_switches(&mut self, now_ns: u64) -> usize {
-        let Self { events: Some(events), threads, processes, .. } = self else { return 0 };
-        let tids: Vec<u32> = threads.living().iter().map(|at| threads.all[*at].tid).collect();
-        let mut lost = events.without_switches(&tids);
-        threads.unrecorded = true;
-        // Those that began since the last drain told nobody.
-        for process in processes.values().filter(|process| !process.ended) {
-            for tid in procfs::threads(process.pid) {
-                let fresh = !threads.knows(tid) && threads.add(process.pid, tid, now_ns, true).is_some();
-                lost += usize::from(fresh && !events.add_late(tid));
-            }
-        }
-        lost
     }
 }
 

@@ -5,6 +5,7 @@ use crate::elf::{Elf, Image, u64_at};
 use crate::perf::Registers;
 use crate::procfs::{self, Mapping};
 use crate::sys;
+use crate::variants::{Variant, variants};
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder};
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ pub(crate) struct Code {
     /// The whole image where there is no file.
     pub(crate) memory: Option<Vec<u8>>,
     unwind_tables: Option<ExplicitModuleSectionInfo<Bytes>>,
+    /// Functions that it chose when it was loaded.
+    variants: Vec<Variant>,
 }
 
 impl Code {
@@ -69,6 +72,7 @@ impl CodeFiles {
             file: if vdso { None } else { open_mapped(pid, map) },
             memory: if vdso { read_vdso(pid, map) } else { None },
             unwind_tables: None,
+            variants: Vec::new(),
         };
         code.unwind_tables = code.elf().map(|elf| unwind_tables(&elf));
         let index = u32::try_from(self.files.len()).ok()?;
@@ -131,12 +135,23 @@ pub(crate) enum Place {
     Nowhere(u64),
 }
 
+/// How far unwinding came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// To the thread's first function.
+    Whole,
+    /// To the end of the memory that it was given.
+    Cut,
+    /// To a frame whose caller cannot be told.
+    #[default]
+    Lost,
+}
+
 /// A stack, leaf first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unwound {
     pub(crate) places: Vec<Place>,
-    /// It reached the thread's first function.
-    pub(crate) complete: bool,
+    pub(crate) end: End,
 }
 
 #[derive(Clone)]
@@ -181,6 +196,22 @@ impl Space {
         if let Some(tables) = &file.unwind_tables {
             let range = map.start..map.end;
             self.unwinder.add_module(Module::new(map.path.clone(), range, bias, tables.clone()));
+        }
+    }
+
+    /// Learns what functions the libraries of a process chose when they were loaded, where that is not known yet.
+    pub(crate) fn read_variants(&self, pid: u32, files: &mut CodeFiles) {
+        for mapped in &self.mapped {
+            let Some(code) = files.files.get_mut(mapped.code as usize) else { continue };
+            if !code.variants.is_empty() {
+                continue;
+            }
+            let read = |place: u64| {
+                let mut word = [0; 8];
+                let read = sys::read_memory(pid, place.wrapping_add(mapped.bias), &mut word).ok()?;
+                (read == word.len()).then(|| u64::from_le_bytes(word).wrapping_sub(mapped.bias))
+            };
+            code.variants = code.elf().map(|elf| variants(&elf, read)).unwrap_or_default();
         }
     }
 
@@ -241,7 +272,7 @@ impl Space {
             tried.places.pop();
             let from = UnwindRegsX86_64::new(registers.ip(), registers.sp(), sp + slot * 8);
             self.go_on(&mut tried, at, from, memory, cache);
-            if tried.complete {
+            if tried.end == End::Whole {
                 return tried;
             }
         }
@@ -257,28 +288,39 @@ impl Space {
         stack: Stack<'_>,
         cache: &mut CacheX86_64,
     ) -> Option<(FrameAddress, UnwindRegsX86_64)> {
-        let mut read = |address: u64| stack.word(address).ok_or(());
+        let mut beyond = false;
+        let mut read = |address: u64| {
+            beyond = stack.is_short_of(address);
+            stack.word(address).ok_or(())
+        };
         let mut at = at;
-        while unwound.places.len() < crate::stacks::MAX_DEPTH {
+        let stuck = loop {
+            if unwound.places.len() >= crate::stacks::MAX_DEPTH {
+                break None;
+            }
             unwound.places.push(self.place(at.address_for_lookup()));
             let before = registers;
             match self.unwinder.unwind_frame(at, &mut registers, cache, &mut read) {
                 Ok(Some(back)) => match FrameAddress::from_return_address(back) {
                     Some(next) => at = next,
-                    None => return Some((at, before)),
+                    None => break Some((at, before)),
                 },
                 Ok(None) => {
                     // Zeros look like the end of a stack, but may lie there by chance: the first function of a thread
                     // is one whose tables say so, whatever the memory holds.
                     let mut again = UnwindRegsX86_64::new(before.ip(), before.sp(), NO_FRAME);
                     let first = self.unwinder.unwind_frame(at, &mut again, cache, &mut |_| Err(()));
-                    unwound.complete = matches!(first, Ok(None));
-                    return (!unwound.complete).then_some((at, before));
+                    if matches!(first, Ok(None)) {
+                        unwound.end = End::Whole;
+                        return None;
+                    }
+                    break Some((at, before));
                 }
-                Err(_) => return Some((at, before)),
+                Err(_) => break Some((at, before)),
             }
-        }
-        None
+        };
+        unwound.end = if beyond { End::Cut } else { End::Lost };
+        stuck
     }
 }
 
@@ -293,6 +335,13 @@ struct Stack<'a> {
 }
 
 impl Stack<'_> {
+    /// The address lies behind the piece, not far from it.
+    fn is_short_of(&self, address: u64) -> bool {
+        const FAR: u64 = 1 << 20;
+        let end = self.base.saturating_add(self.bytes.len() as u64);
+        (end.saturating_sub(7)..end.saturating_add(FAR)).contains(&address)
+    }
+
     fn word(&self, address: u64) -> Option<u64> {
         u64_at(self.bytes, usize::try_from(address.checked_sub(self.base)?).ok()?)
     }
@@ -323,7 +372,8 @@ pub(crate) fn symbol_address(files: &CodeFiles, code: u32, bias: u64, name: &str
     Some((address.wrapping_add(bias), bytes))
 }
 
-/// The function of an address in a file that blazesym cannot open.
+/// The function of an address in a file that blazesym cannot open or does not know.
 pub(crate) fn function_in(code: &Code, address: u64) -> Option<String> {
-    code.elf()?.function_at(address)
+    let chosen = code.variants.iter().find(|variant| variant.addresses.contains(&address));
+    chosen.map(|variant| variant.name.clone()).or_else(|| code.elf()?.function_at(address))
 }

@@ -140,6 +140,22 @@ fn a_process_that_switches_all_the_time_is_sampled_without_records_of_its_switch
 }
 
 #[test]
+fn a_stack_with_a_large_frame_is_whole() {
+    let program = target(&["deep"]);
+    let stacks = profile_of(&program, 2000);
+    adds_up(&stacks);
+    if sees_stacks(&stacks) {
+        let summary = summarize(&stacks);
+        let share = summary.complete_share.unwrap();
+        // A few samples tell that more is to be copied; some more come until it is.
+        assert!(share > 0.9, "{share} of {:?} {}", stacks.quality, folded(&stacks));
+        let (deep, hot) =
+            (total(&summary, "deep_outer", State::Running), total(&summary, "hot_outer", State::Running));
+        assert!(deep >= hot * 9 / 10 && hot > 0, "{deep} {hot}");
+    }
+}
+
+#[test]
 fn two_thousand_threads_are_all_in_the_ledger() {
     let program = target(&["parked", "2000"]);
     let stacks = profile_of(&program, 2500);

@@ -30,8 +30,15 @@ const FLAGS_SIDE_BAND: u64 = 1 << 8 | 1 << 9 | 1 << 13 | 1 << 23 | 1 << 24;
 const FLAG_SWITCHES: u64 = 1 << 26;
 /// CPUs of a machine on which whole CPUs are sampled: each wakes us at each sample, also at other processes'.
 const MAX_WHOLE_CPUS: usize = 8;
-/// Sizes of a ring that are tried; with its head page, the first is what an ordinary user may lock per CPU.
-const RING_BYTES: [usize; 4] = [512 << 10, 256 << 10, 64 << 10, 32 << 10];
+/// Sizes of a ring that are tried; with its head page, the second is what an ordinary user may lock per CPU. The first
+/// is for deep stacks, of which the second would hold seven.
+const RING_BYTES: [usize; 5] = [2 << 20, 512 << 10, 256 << 10, 64 << 10, 32 << 10];
+/// So many of them hold deep stacks.
+const DEEP_SIZES: usize = 3;
+/// Stacks of more bytes are deep.
+const SHALLOW_BYTES: u32 = 16 << 10;
+/// Bytes in a ring at which we are woken.
+const WAKE_BYTES: u32 = 256 << 10;
 /// Descriptors left to everything else.
 const SPARE_DESCRIPTORS: usize = 256;
 const MAX_DESCRIPTORS: u64 = 1 << 20;
@@ -125,14 +132,33 @@ impl Events {
     /// whole CPUs where that is permitted, else these threads and all that they start. Returns how many threads are
     /// lost to us. Records that were not drained are lost.
     pub(crate) fn without_switches(&mut self, tids: &[u32]) -> usize {
+        self.scope = if self.cpus.len() <= MAX_WHOLE_CPUS { Scope::Cpus } else { Scope::Threads };
+        self.open_again(tids)
+    }
+
+    /// Copies so many bytes of each stack from now on. Returns how many threads are lost to us. Records that were not
+    /// drained are lost.
+    pub(crate) fn copy_stacks_of(&mut self, bytes: u32, tids: &[u32]) -> usize {
+        let before = std::mem::replace(&mut self.setting.stack_bytes, bytes);
+        let lost = self.open_again(tids);
+        if self.rings.iter().any(Option::is_some) {
+            return lost;
+        }
+        // No ring that is large enough was granted.
+        self.setting.stack_bytes = before;
+        self.open_again(tids)
+    }
+
+    fn open_again(&mut self, tids: &[u32]) -> usize {
         self.setting.on_exec = false;
         self.close();
-        self.scope = Scope::Cpus;
-        if self.cpus.len() <= MAX_WHOLE_CPUS && self.add_cpus().is_ok() {
-            return 0;
+        if self.scope == Scope::Cpus {
+            if self.add_cpus().is_ok() {
+                return 0;
+            }
+            self.close();
+            self.scope = Scope::Threads;
         }
-        self.close();
-        self.scope = Scope::Threads;
         tids.iter().filter(|tid| !self.add_late(**tid)).count()
     }
 
@@ -195,22 +221,20 @@ impl Events {
             self.others.push(event);
             return Ok(());
         }
-        let mut event = event;
-        for bytes in RING_BYTES {
-            match Ring::new(event, bytes) {
+        let deep = self.setting.stack_bytes > SHALLOW_BYTES;
+        let sizes = if deep { &RING_BYTES[..DEEP_SIZES] } else { &RING_BYTES[1..] };
+        let (mut event, mut refused) = (event, None::<io::Error>);
+        for bytes in sizes {
+            match Ring::new(event, *bytes) {
                 Ok(ring) => {
                     start(ring.event())?;
                     self.rings[at] = Some(ring);
                     return Ok(());
                 }
-                Err((back, error)) if bytes == RING_BYTES[RING_BYTES.len() - 1] => {
-                    drop(back);
-                    return Err(error);
-                }
-                Err((back, _)) => event = back,
+                Err((back, error)) => (event, refused) = (back, Some(error)),
             }
         }
-        Ok(())
+        Err(refused.unwrap_or_else(|| io::ErrorKind::OutOfMemory.into()))
     }
 
     /// Waits until a ring is half full, but not longer than `patience`.
@@ -267,7 +291,7 @@ fn attributes(setting: Setting, access: Access, scope: Scope, config: u64) -> At
         sample_period: if clock { setting.period_ns } else { 1 },
         sample_type: SAMPLE_TYPE,
         flags,
-        wakeup: if wake_at_samples { 1 } else { u32::try_from(RING_BYTES[0] / 2).unwrap_or(0) },
+        wakeup: if wake_at_samples { 1 } else { WAKE_BYTES },
         sample_regs_user: REGISTERS,
         sample_stack_user: if clock { setting.stack_bytes } else { 0 },
         clock_id: CLOCK,
