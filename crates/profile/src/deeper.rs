@@ -2,7 +2,7 @@
 //! stack: from then on as much is copied as the kernel can, which is 64 KiB. It is never taken back.
 
 use crate::sampler::Sampler;
-use crate::unwind::End;
+use crate::unwind::{Copied, End};
 
 /// Bytes that are copied then, as the kernel counts them: a record has at most 64 KiB, and less is filled.
 const DEEP_BYTES: u32 = 65_528;
@@ -23,6 +23,14 @@ impl StackFit {
     pub(crate) fn count(&mut self, end: End) {
         self.samples += 1;
         self.cut += u64::from(end == End::Cut);
+    }
+
+    /// A stack of a sample; `usual` bytes are copied where they are not deep.
+    pub(crate) fn copied<'a>(&self, bytes: &'a [u8], usual: u32) -> Copied<'a> {
+        // The kernel makes room for the rest of a record.
+        const OTHERS: usize = 1024;
+        let wanted = if self.deep { DEEP_BYTES } else { usual } as usize;
+        Copied { bytes, all: bytes.len() + OTHERS < wanted }
     }
 
     fn is_too_short(&self) -> bool {

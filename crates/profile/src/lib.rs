@@ -26,6 +26,7 @@ mod symbols;
 mod sys;
 mod threads;
 mod timeline;
+mod unnamed;
 mod unwind;
 mod variants;
 mod wait;

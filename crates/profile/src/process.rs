@@ -8,7 +8,7 @@ use crate::procfs::{self, Mapping, Syscall};
 use crate::python::{self, PythonThread, Reader};
 use crate::recorder::{Raw, Recorder};
 use crate::sys;
-use crate::unwind::{CodeFiles, End, Space, Unwound};
+use crate::unwind::{CodeFiles, Copied, End, Space, Unwound};
 use crate::wait;
 use framehop::x86_64::CacheX86_64;
 use model::Gap;
@@ -148,7 +148,7 @@ impl Process {
     pub(crate) fn unwind(
         &self,
         registers: Registers,
-        stack: &[u8],
+        stack: Copied<'_>,
         cache: &mut CacheX86_64,
     ) -> (Vec<Raw>, End) {
         let unwound = self.space.unwind(registers, stack, cache);
@@ -174,7 +174,8 @@ impl Process {
             // It may run again and change its stack under us: what does not end well is not believed.
             let stack = left_with.and_then(|registers| {
                 let memory = self.stack_memory(registers.sp, stack_bytes, shared);
-                let (frames, end) = self.unwind(registers, &memory, &mut shared.cache);
+                let copied = Copied { bytes: &memory, all: memory.len() < stack_bytes as usize };
+                let (frames, end) = self.unwind(registers, copied, &mut shared.cache);
                 shared.memory = memory;
                 (end == End::Whole).then(|| recorder.stack(&frames))
             });
@@ -232,17 +233,18 @@ impl Process {
         let mut bytes = stack_bytes;
         loop {
             let memory = self.stack_memory(sp, bytes, shared);
+            let is_all = memory.len() < bytes as usize;
+            let copied = Copied { bytes: &memory, all: is_all };
             let unwound = match left_with.filter(|left| left.sp == sp) {
-                Some(left) => self.space.unwind(Registers { ip, ..left }, &memory, &mut shared.cache),
+                Some(left) => self.space.unwind(Registers { ip, ..left }, copied, &mut shared.cache),
                 None => {
                     let pid = self.pid;
                     let read = |at: u64, into: &mut [u8]| {
                         sys::read_memory(pid, at, into).is_ok_and(|read| read == into.len())
                     };
-                    self.space.unwind_without_frame_pointer(ip, sp, &memory, &mut shared.cache, read)
+                    self.space.unwind_without_frame_pointer(ip, sp, copied, &mut shared.cache, read)
                 }
             };
-            let is_all = memory.len() < bytes as usize;
             shared.memory = memory;
             if unwound.end != End::Cut || is_all || bytes >= MAX_STACK_BYTES {
                 return (self.frames(&unwound), unwound.end);

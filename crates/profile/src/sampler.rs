@@ -200,9 +200,9 @@ impl Sampler {
             Body::Sample(sample) => {
                 self.on_cpu_samples += 1;
                 let process = process(processes, shared, pid, options.python)?;
-                let unwound = sample
-                    .registers
-                    .map(|registers| process.unwind(registers, sample.stack, &mut shared.cache));
+                let copied = self.stack_fit.copied(sample.stack, options.stack_bytes);
+                let unwound =
+                    sample.registers.map(|registers| process.unwind(registers, copied, &mut shared.cache));
                 let end = unwound.as_ref().map(|(_, end)| *end);
                 if let Some(end) = end {
                     quality.native_stacks += 1;

@@ -288,7 +288,9 @@ impl Session {
         facts.gaps = sampler.shared.gaps;
         facts.gaps.push(Memory::gap());
         facts.gaps.extend(missed(sampler.threads.missed, sampler.quality.lost_records));
-        builder.finish_with(window_ns, scaled.cells)
+        let mut stacks = builder.finish_with(window_ns, scaled.cells);
+        stacks.gaps.extend(crate::unnamed::gaps(&stacks));
+        stacks
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::names::Names;
 use crate::recorder::{Raw, Recorder};
 use crate::stacks::{Builder, Frame, FrameKind};
+use crate::unnamed::label;
 use crate::unwind::{Code, CodeFiles, function_in};
 use blazesym::symbolize::source::{Elf, Kernel, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
@@ -121,11 +122,7 @@ fn shortened(name: &str) -> String {
 /// A stripped file has no names, but its calls have addresses: one frame for each page would tell nothing, so the
 /// whole file is one.
 fn unnamed(code: &Code, address: u64, builder: &mut Builder) -> u32 {
-    let name = function_in(code, address).unwrap_or_else(|| {
-        let file =
-            Path::new(&code.path).file_name().map_or(code.path.as_str().into(), |n| n.to_string_lossy());
-        format!("[{file}]")
-    });
+    let name = function_in(code, address).unwrap_or_else(|| label(&code.path));
     let (function, module) = (builder.text(&name), builder.text(&code.path));
     builder.frame(Frame { function, module, ..Frame::default() })
 }

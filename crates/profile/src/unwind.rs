@@ -138,7 +138,7 @@ pub(crate) enum Place {
 /// How far unwinding came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum End {
-    /// To the thread's first function.
+    /// To the thread's first function, or to the end of the memory that its stack has, as of a coroutine.
     Whole,
     /// To the end of the memory that it was given.
     Cut,
@@ -232,11 +232,11 @@ impl Space {
     }
 
     /// Unwinds; `stack` is the memory from the stack pointer on.
-    pub(crate) fn unwind(&self, registers: Registers, stack: &[u8], cache: &mut CacheX86_64) -> Unwound {
+    pub(crate) fn unwind(&self, registers: Registers, stack: Copied<'_>, cache: &mut CacheX86_64) -> Unwound {
         let start = UnwindRegsX86_64::new(registers.ip, registers.sp, registers.bp);
         let mut unwound = Unwound::default();
         let pc = FrameAddress::from_instruction_pointer(registers.ip);
-        self.go_on(&mut unwound, pc, start, Stack { base: registers.sp, bytes: stack }, cache);
+        self.go_on(&mut unwound, pc, start, Stack { base: registers.sp, copied: stack }, cache);
         unwound
     }
 
@@ -247,19 +247,19 @@ impl Space {
         &self,
         ip: u64,
         sp: u64,
-        stack: &[u8],
+        stack: Copied<'_>,
         cache: &mut CacheX86_64,
         read_code: impl Fn(u64, &mut [u8]) -> bool,
     ) -> Unwound {
         const CANDIDATES: usize = 64;
-        let memory = Stack { base: sp, bytes: stack };
+        let memory = Stack { base: sp, copied: stack };
         let mut unwound = Unwound::default();
         let pc = FrameAddress::from_instruction_pointer(ip);
         let stuck = self.go_on(&mut unwound, pc, UnwindRegsX86_64::new(ip, sp, NO_FRAME), memory, cache);
         let Some((at, registers)) = stuck.filter(|(_, registers)| registers.bp() == NO_FRAME) else {
             return unwound;
         };
-        let slots = stack.len() as u64 / 8;
+        let slots = stack.bytes.len() as u64 / 8;
         let first = registers.sp().saturating_sub(sp).div_ceil(8);
         let looks_right = |slot: &u64| {
             let place = sp + slot * 8;
@@ -319,7 +319,12 @@ impl Space {
                 Err(_) => break Some((at, before)),
             }
         };
-        unwound.end = if beyond { End::Cut } else { End::Lost };
+        let ends_here = stuck.is_some_and(|(_, registers)| stack.ends_at(registers.sp()));
+        unwound.end = match (beyond, ends_here) {
+            (true, _) => End::Cut,
+            (false, true) => End::Whole,
+            (false, false) => End::Lost,
+        };
         stuck
     }
 }
@@ -327,23 +332,41 @@ impl Space {
 /// A frame pointer at which no frame begins: a rule that needs the register fails, and no other does.
 const NO_FRAME: u64 = 1;
 
+/// Memory of a stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Copied<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// There is no more: what follows is not mapped.
+    pub(crate) all: bool,
+}
+
 /// A piece of a thread's stack.
 #[derive(Clone, Copy)]
 struct Stack<'a> {
     base: u64,
-    bytes: &'a [u8],
+    copied: Copied<'a>,
 }
 
 impl Stack<'_> {
     /// The address lies behind the piece, not far from it.
     fn is_short_of(&self, address: u64) -> bool {
         const FAR: u64 = 1 << 20;
-        let end = self.base.saturating_add(self.bytes.len() as u64);
+        let end = self.end();
         (end.saturating_sub(7)..end.saturating_add(FAR)).contains(&address)
     }
 
+    /// The stack ends at this stack pointer: no caller can have a frame behind it.
+    fn ends_at(&self, sp: u64) -> bool {
+        const NO_FRAME_BYTES: u64 = 64;
+        self.copied.all && self.end().checked_sub(sp).is_some_and(|left| left <= NO_FRAME_BYTES)
+    }
+
+    fn end(&self) -> u64 {
+        self.base.saturating_add(self.copied.bytes.len() as u64)
+    }
+
     fn word(&self, address: u64) -> Option<u64> {
-        u64_at(self.bytes, usize::try_from(address.checked_sub(self.base)?).ok()?)
+        u64_at(self.copied.bytes, usize::try_from(address.checked_sub(self.base)?).ok()?)
     }
 }
 
@@ -376,4 +399,20 @@ pub(crate) fn symbol_address(files: &CodeFiles, code: u32, bias: u64, name: &str
 pub(crate) fn function_in(code: &Code, address: u64) -> Option<String> {
     let chosen = code.variants.iter().find(|variant| variant.addresses.contains(&address));
     chosen.map(|variant| variant.name.clone()).or_else(|| code.elf()?.function_at(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_ends_where_its_memory_does_and_is_short_where_more_was_not_copied() {
+        let stack = |all| Stack { base: 0x1000, copied: Copied { bytes: &[0; 256], all } };
+        assert!(stack(true).ends_at(0x1100) && stack(true).ends_at(0x10c0));
+        assert!(!stack(true).ends_at(0x1000) && !stack(true).ends_at(0x1108));
+        assert!(!stack(false).ends_at(0x1100));
+        assert!(stack(false).is_short_of(0x10f9) && stack(false).is_short_of(0x9000));
+        assert!(!stack(false).is_short_of(0x10f8) && !stack(false).is_short_of(0xfff), "there it is read");
+        assert!(!stack(false).is_short_of(u64::MAX), "too far to be of this stack");
+    }
 }
