@@ -90,10 +90,9 @@ impl Reader<'_> {
         for node in within {
             let row = self.forest.node(node).row as usize;
             let named = self.table.packed_attributes(row).iter().find(|a| a.key == operation);
-            if let Some(name) = named.and_then(|a| a.value.as_sym()).map(|s| self.table.strings.get(s)) {
-                if !name.is_empty() {
-                    return Some(name.to_owned());
-                }
+            let name = named.and_then(|a| a.value.as_sym()).map(|s| self.table.strings.get(s));
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                return Some(name.to_owned());
             }
             let field = calls.name(calls.rows[row].template).strip_prefix(FIELD);
             if let Some(field) = field.filter(|f| !f.contains('.') && !fields.contains(f)) {

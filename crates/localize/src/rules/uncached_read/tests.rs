@@ -24,6 +24,18 @@ fn the_same_key_in_every_request_is_one_finding_and_its_connection_goes_with_it(
 }
 
 #[test]
+fn a_mapper_and_the_driver_below_it_are_one_read() {
+    let drawing = r#"
+        repeat 40
+        api server "GET /products/{id}" 0..40
+          api db "SELECT * FROM products WHERE id = $1" 12..37 db.query.parameter.0=7
+            api db "SELECT * FROM products WHERE id = $1" 13..36 db.query.parameter.0=7
+        "#;
+    let found = localize(&drawn(drawing), &Options::default()).findings;
+    assert_eq!(found.iter().filter(|f| f.rule == "uncached_read").count(), 1, "{found:#?}");
+}
+
+#[test]
 fn a_connection_that_serves_another_statement_as_well_stays() {
     check(
         r#"
