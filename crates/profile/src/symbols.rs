@@ -4,7 +4,7 @@
 use crate::names::Names;
 use crate::recorder::{Raw, Recorder};
 use crate::stacks::{Builder, Frame, FrameKind};
-use crate::unnamed::label;
+use crate::unnamed::{MADE, label};
 use crate::unwind::{Code, CodeFiles, function_in};
 use blazesym::symbolize::source::{Elf, Kernel, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
@@ -165,7 +165,7 @@ fn other(raw: Raw, names: &Names, builder: &mut Builder, perf_maps: &mut PerfMap
         }
         Raw::Made { pid, address } => match perf_maps.name(pid, address) {
             Some(name) => made(&name, builder),
-            None => builder.named(FrameKind::Native, "[code made at run time]"),
+            None => builder.named(FrameKind::Native, MADE),
         },
         Raw::Label(label) => builder.named(FrameKind::Label, label),
         Raw::Code { .. } | Raw::Kernel(_) => builder.named(FrameKind::Native, "[unknown]"),
