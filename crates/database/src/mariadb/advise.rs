@@ -7,6 +7,7 @@ use super::digests::{Digest, Digests, SIGNAL};
 use super::explain::{self, Explained};
 use super::look::Look;
 use super::schema::{Alike, look_up};
+use super::write_cost;
 use crate::index::NewIndex;
 use crate::query::{
     Dialect, Known, Schema, Shape, Table, Term, Use, as_read, candidates, create, fill, shape, shortened,
@@ -103,12 +104,13 @@ pub(super) async fn advise(
         found.extend(indexes(session, schema, digest, (&shape, &explained, &written), &mut alike, at).await?);
     }
     keep(found, schema, total_ms, &mut look.plans);
+    look.observations.extend(write_cost::told(digests, schema, &look.statements, &look.plans));
     unexplained(&refused, look);
     Ok(())
 }
 
 /// Columns that the statement sets: `as_read` has taken them away.
-fn model_written(digest: &Digest, schema: &Schema) -> BTreeSet<String> {
+pub(super) fn model_written(digest: &Digest, schema: &Schema) -> BTreeSet<String> {
     shape(digest.sample.as_ref().unwrap_or(&digest.raw), DIALECT, schema).written
 }
 
@@ -219,13 +221,17 @@ async fn indexes(
         let counts = &digest.counts;
         // What was seen is believed where each row found is one that is sent or changed.
         let observed = shape.plain.then(|| counts.each(counts.sent + counts.affected).max(1.0));
+        // Rows in order are thrown away by conditions on other tables: a limit does not end the search early.
+        let filtered = shape
+            .uses
+            .iter()
+            .enumerate()
+            .any(|(n, other)| n != place && !(other.equal.is_empty() && other.ranges.is_empty()));
+        let asked = Asked { used, partners, observed, ends_early: used.limited && !filtered };
         let base = before * (BASE_MS / counts.mean_ms().max(BASE_MS));
         let mut best: Option<(NewIndex, f64)> = None;
         for index in candidates(used, table, written, DIALECT) {
-            let Some(rows) = rows_after(session, schema, &index, (used, partners, observed), alike).await?
-            else {
-                continue;
-            };
+            let Some(rows) = rows_after(session, schema, &index, &asked, alike).await? else { continue };
             let after = (others + LOOKUP_ROWS * rows + base).min(before);
             let fewer = best.as_ref().is_none_or(|(known, least)| {
                 after < 0.8 * least || after <= *least && index.keys.len() < known.keys.len()
@@ -256,14 +262,26 @@ async fn rows_left(session: &mut MariaDb, schema: &Schema, used: &Use, alike: &m
     Ok(rows.max(1.0))
 }
 
+/// How a statement uses a table.
+struct Asked<'u> {
+    used: &'u Use,
+    /// Rows that are left of the tables that it is joined to.
+    partners: f64,
+    /// Rows that a call was seen to find, where that can be told.
+    observed: Option<f64>,
+    /// A page of rows in order is all that is read.
+    ends_early: bool,
+}
+
 /// Rows that a call would find by the index; `None` where that is not known, or too many.
 async fn rows_after(
     session: &mut MariaDb,
     schema: &Schema,
     index: &NewIndex,
-    (used, partners, observed): (&Use, f64, Option<f64>),
+    asked: &Asked<'_>,
     alike: &mut Alike,
 ) -> Result<Option<f64>> {
+    let &Asked { used, partners, observed, ends_early } = asked;
     let Some(table) = schema.get(&used.table.to_lowercase()) else { return Ok(None) };
     let (mut share, mut lookups, mut equal) = (1.0, 1.0, false);
     for key in &index.keys {
@@ -287,7 +305,7 @@ async fn rows_after(
                 .equal
                 .iter()
                 .filter(|t| !index.keys.iter().any(|k| k.name.eq_ignore_ascii_case(&t.column)));
-            let page = if used.limited && rest.count() == 0 && used.ranges.is_empty() { PAGE } else { found };
+            let page = if ends_early && rest.count() == 0 && used.ranges.is_empty() { PAGE } else { found };
             return Ok(
                 (equal && share <= MAX_SHARE || page < MAX_SHARE * table.rows).then_some(found.min(page))
             );

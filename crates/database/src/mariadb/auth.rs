@@ -26,7 +26,7 @@ pub(super) fn answer(plugin: &str, password: &str, nonce: &[u8]) -> Result<Answe
         // The server looks at who is at the other end of the socket.
         "unix_socket" | "auth_socket" => Answer::Bytes(Vec::new()),
         other => bail!(
-            "the server asks for {other}, which is not known here; a user that is identified by mysql_native_password or caching_sha2_password can be read with"
+            "the server asks for {other}, which is not known here; make a user to read with that is identified by mysql_native_password or caching_sha2_password: CREATE USER reader@'...' IDENTIFIED VIA mysql_native_password USING PASSWORD('...')"
         ),
     })
 }

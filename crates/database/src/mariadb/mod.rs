@@ -15,6 +15,7 @@ mod look;
 mod schema;
 mod slow_log;
 mod wire;
+mod write_cost;
 
 pub use connection::MariaDb;
 pub use digests::Digests;

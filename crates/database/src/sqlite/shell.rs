@@ -210,6 +210,34 @@ async fn bounded(from: Option<impl AsyncRead + Unpin>, most: usize) -> Result<St
 mod tests {
     use super::{Answer, Mode, Shell, complaint, without_display};
     use std::path::Path;
+    use std::time::Duration;
+
+    /// Processes that were started with this file.
+    fn running(path: &Path) -> usize {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let of_it = |entry: std::io::Result<std::fs::DirEntry>| {
+            let line = std::fs::read(entry.unwrap().path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&name)
+        };
+        std::fs::read_dir("/proc").unwrap().map(of_it).filter(|is| *is).count()
+    }
+
+    #[tokio::test]
+    async fn a_query_without_end_is_stopped_by_its_time_limit_and_its_process_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("endless-of-trimtab.db");
+        std::fs::write(&path, []).unwrap();
+        let shell = Shell::new(&path, Mode::Writable);
+        let endless =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        let error = shell.rows(endless, Duration::from_secs(1)).await.unwrap_err().to_string();
+        assert_eq!(error, "sqlite3 took longer than 1 s");
+        while running(&path) > 0 {
+            tokio::task::yield_now().await;
+        }
+        // The next question is answered.
+        assert_eq!(shell.rows("SELECT 7 AS n", Duration::from_secs(20)).await.unwrap()[0]["n"], 7);
+    }
 
     #[test]
     fn odd_paths_are_escaped() {
