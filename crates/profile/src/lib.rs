@@ -28,6 +28,7 @@ mod threads;
 mod timeline;
 mod unnamed;
 mod unwind;
+mod usage;
 mod variants;
 mod wait;
 
@@ -38,3 +39,4 @@ pub use stacks::{
     Builder, Cell, Frame, FrameKind, MAX_CELLS, MAX_DEPTH, MAX_NODES, Node, Quality, Stacks, Thread,
     WINDOW_NS,
 };
+pub use usage::{Ran, ran};

@@ -14,6 +14,7 @@ pub mod control;
 pub mod cycle;
 pub mod demo;
 pub mod files;
+pub mod full;
 pub mod in_force;
 pub mod journal;
 pub mod load_settings;

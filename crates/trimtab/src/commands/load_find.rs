@@ -3,6 +3,7 @@
 use super::{Answer, Setting};
 use crate::args::LoadFindArgs;
 use crate::clock;
+use crate::full::{Used, Witness};
 use crate::session;
 use crate::settings::Settings;
 use anyhow::{Context, Result, ensure};
@@ -33,13 +34,25 @@ pub(super) async fn run(setting: &Setting, args: &LoadFindArgs) -> Result<Answer
     };
     check(&options)?;
     session::check_target(&settings).await?;
-    let told = |window: &load::find::Window| setting.output.say(&window_text(window));
+    let mut witness = Witness::of(&settings.scenario.base_url);
+    let mut too_much: Option<(f64, Used)> = None;
+    let told = |window: &load::find::Window| {
+        setting.output.say(&window_text(window));
+        let used = witness.as_mut().map(Witness::look);
+        let lower = too_much.as_ref().is_none_or(|(rate, _)| window.rate < *rate);
+        if let Some(used) = used.filter(|_| !window.met && lower) {
+            too_much = Some((window.rate, used));
+        }
+    };
     let base = base(&settings, &options);
     let capacity = Box::pin(find(&settings.scenario, &base, &options, &setting.shutdown, told)).await?;
     if setting.output.json() {
-        setting.output.result(&serde_json::to_string_pretty(&capacity_json(&capacity))?);
+        let mut json = capacity_json(&capacity);
+        json["used"] = too_much.map_or(serde_json::Value::Null, |(rate, used)| used.json(rate));
+        setting.output.result(&serde_json::to_string_pretty(&json)?);
     } else {
-        setting.output.result(&format!("\n{}", capacity_text(&capacity)));
+        let full = too_much.map(|(rate, used)| format!("  at {rate:.1}/s {}\n", used.sentence()));
+        setting.output.result(&format!("\n{}{}", capacity_text(&capacity), full.unwrap_or_default()));
     }
     Ok(match (capacity.bracket.met, capacity.bracket.missed) {
         (Some(_), _) => Answer::Yes,
