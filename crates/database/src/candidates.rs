@@ -6,7 +6,7 @@ use crate::explain::Node;
 use crate::expression::{
     Column, Comparison, Condition, Operand, SortKey, alternatives, conditions, sort_key,
 };
-use crate::index::{Key, NewIndex, Predicate};
+use crate::index::{Key, NewIndex, Predicate, quoted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Wider indexes cost more than they give.
@@ -196,7 +196,10 @@ impl Scan<'_> {
         }
         all.retain(|c| {
             let known = c.index.keys.iter().all(|k| table.columns.contains_key(&k.name));
-            known && !exists(table, c) && !c.index.keys.iter().any(|k| written.contains(&k.name))
+            let in_order = c.index.predicate.is_some() && self.followed(table).is_some();
+            let held = c.index.predicate.iter().map(Predicate::column);
+            let mut held = held.chain(c.index.keys.iter().map(|k| k.name.as_str()));
+            known && (in_order || !exists(table, c)) && !held.any(|name| written.contains(name))
         });
         all.sort_by(|a, b| a.index.keys.len().cmp(&b.index.keys.len()).then_with(|| a.index.cmp(&b.index)));
         all.dedup_by(|a, b| a.index == b.index);
@@ -236,9 +239,16 @@ impl Scan<'_> {
         compared || self.sort.iter().flat_map(|s| &s.keys).any(|k| k.column.name == column)
     }
 
-    /// A sequential scan, or one by an index whose rows are mostly filtered out again.
+    /// A sequential scan, or one by an index whose rows are mostly filtered out again, or sorted for a few of them.
     fn is_worth_it(&self, table: &Table) -> bool {
         if self.node.kind == "Seq Scan" {
+            return true;
+        }
+        // As often as values occur: one tenant may have most of the rows, and ask most.
+        let often: f64 =
+            conditions(&self.node.index_condition).iter().map(|c| typical_share(c, table)).product();
+        let page = self.sort.as_ref().and_then(|sort| sort.limit);
+        if page.is_some_and(|limit| often * table.rows >= HEAVY_FILTER * limit.max(1.0)) {
             return true;
         }
         let found: f64 = conditions(&self.node.index_condition).iter().map(|c| share(c, table)).product();
@@ -309,6 +319,16 @@ impl Scan<'_> {
         Some(NewIndex { table: self.table.clone(), keys: vec![looked_up(condition)], predicate })
     }
 
+    /// Columns of the index that the scan follows from its beginning, for its order alone.
+    fn followed<'t>(&self, table: &'t Table) -> Option<&'t [String]> {
+        let alone = self.node.kind == "Index Scan" && self.node.index_condition.is_empty();
+        let named = format!(" INDEX {} ON ", quoted(&self.node.index));
+        let index = table.indexes.iter().find(|i| i.usable && i.definition.contains(&named))?;
+        let columns = index.columns.as_slice();
+        let plain = columns.len() <= MAX_COLUMNS && columns.iter().all(|c| !c.is_empty());
+        (alone && plain).then_some(columns)
+    }
+
     /// The sort's keys that are not fixed by equality.
     fn sort_keys(&self, keys: &[Key]) -> Vec<Key> {
         let all = self.sort.iter().flat_map(|s| s.keys.iter().map(key));
@@ -336,10 +356,14 @@ impl Scan<'_> {
                 ..c.clone()
             };
             let sort = self.sort_keys(&[]);
-            let bare = if sort.is_empty() || sort.len() > MAX_COLUMNS {
-                vec![Key { name: predicate.column().to_owned(), ..Key::default() }]
-            } else {
-                sort
+            let named = |name: &String| Key { name: name.clone(), ..Key::default() };
+            let bare = match self.followed(table) {
+                // The order that it has already, without the rows that it skips.
+                Some(columns) if sort.is_empty() => columns.iter().map(named).collect(),
+                _ if sort.is_empty() || sort.len() > MAX_COLUMNS => {
+                    vec![Key { name: predicate.column().to_owned(), ..Key::default() }]
+                }
+                _ => sort,
             };
             let index = NewIndex { table: self.table.clone(), keys: bare, predicate: None };
             let ordered = self.sort.is_some() && index.keys[0].name != predicate.column();

@@ -90,8 +90,9 @@ impl Database {
         let newer = "SELECT current_setting('server_version_num')::int /* trimtab_look */";
         let version = client.query_one(newer, &[]).await.ok().and_then(|row| row.try_get::<_, i32>(0).ok());
         let sql = if version.unwrap_or(0) >= CHECKPOINTER_SINCE { CHECKPOINTS_17 } else { CHECKPOINTS };
+        let rate = client.query_one(WAL_RATE, &[]).await.ok().and_then(|row| row.try_get::<_, f64>(0).ok());
         if let Ok(rows) = client.query(sql, &[]).await {
-            found.extend(rows.iter().filter_map(checkpoints));
+            found.extend(rows.iter().filter_map(|row| checkpoints(row, rate)));
         }
         found.extend(from_plans::observed(&mut client, statements, plans).await);
         drop(client);
@@ -347,6 +348,10 @@ SELECT /* trimtab_look */ checkpoints_timed::float8, checkpoints_req::float8,
        pg_size_bytes(current_setting('max_wal_size'))::float8,
        extract(epoch FROM clock_timestamp() - stats_reset)::float8,
        extract(epoch FROM current_setting('checkpoint_timeout')::interval)::float8 FROM pg_stat_bgwriter";
+/// Bytes of log per second, since PostgreSQL 14.
+const WAL_RATE: &str = "
+SELECT /* trimtab_look */ wal_bytes::float8 / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 1)::float8
+  FROM pg_stat_wal";
 const CHECKPOINTS_17: &str = "
 SELECT /* trimtab_look */ num_timed::float8, num_requested::float8,
        pg_size_bytes(current_setting('max_wal_size'))::float8,
@@ -354,11 +359,13 @@ SELECT /* trimtab_look */ num_timed::float8, num_requested::float8,
        extract(epoch FROM current_setting('checkpoint_timeout')::interval)::float8 FROM pg_stat_checkpointer";
 /// Fewer may be those of a backup or of starting up.
 const MIN_CHECKPOINTS: f64 = 10.0;
-/// A log that is larger takes too long to be read after a crash, whatever it spares.
-const MAX_WAL_GROWTH: f64 = 32.0;
+/// Between two checkpoints by the clock the log may grow to about half of `max_wal_size`.
+const WAL_ROOM: f64 = 2.0;
+/// More than this is never proposed: it takes too long to be read after a crash, whatever it spares.
+const MAX_WAL_MB: f64 = 65_536.0;
 
 /// More checkpoints because the log was full than by the clock: each makes the next writes log whole pages again.
-fn checkpoints(row: &Row) -> Option<Observation> {
+fn checkpoints(row: &Row, wal_per_second: Option<f64>) -> Option<Observation> {
     let figure = |at: usize| row.try_get::<_, f64>(at).ok();
     let (timed, asked, bytes) = (figure(0)?, figure(1)?, figure(2)?);
     let (seconds, interval) = (figure(3).unwrap_or(0.0), figure(4)?);
@@ -371,13 +378,20 @@ fn checkpoints(row: &Row) -> Option<Observation> {
         "{asked:.0} checkpoints were forced and {timed:.0} came by the clock in {minutes:.0} minutes; max_wal_size is {megabytes:.0} MB"
     );
     let look = "SELECT * FROM pg_stat_bgwriter; SHOW max_wal_size";
-    // Large enough for one checkpoint by the clock instead of so many.
-    let each = (asked * interval / seconds.max(1.0)).clamp(2.0, MAX_WAL_GROWTH).log2().ceil().exp2();
     let set = |megabytes: f64| {
         format!("ALTER SYSTEM SET max_wal_size = '{megabytes:.0}MB'; SELECT pg_reload_conf()")
     };
     let observation = Observation::new("checkpoints", "server", reason, look);
-    Some(observation.mend(set(megabytes * each), set(megabytes)))
+    let wanted = match wal_per_second {
+        Some(rate) => rate * interval * WAL_ROOM / f64::from(1 << 20),
+        None => 2.0 * megabytes,
+    };
+    if wanted <= megabytes {
+        // It was smaller then, or writes came in a burst that is over.
+        return Some(observation);
+    }
+    let wanted = wanted.log2().ceil().exp2().min(MAX_WAL_MB.max(megabytes));
+    Some(observation.mend(set(wanted), set(megabytes)))
 }
 
 /// Schema and name, quoted, from the first two columns.

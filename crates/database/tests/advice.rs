@@ -216,6 +216,51 @@ async fn an_order_within_an_account_is_one_index_and_what_cannot_be_told_is_said
     assert!(gap.hint.ends_with("ON notes (kind) WHERE kind <> 'usual'"), "{gap:?}");
 }
 
+/// One tenant has a third of all rows, updates set what the page asks for, and a queue is read in the order of its key.
+const TENANTS: &str = "
+CREATE TABLE tickets (tenant_id int, id bigint, status text NOT NULL, opened_at timestamptz NOT NULL, subject text NOT NULL,
+                      PRIMARY KEY (tenant_id, id));
+INSERT INTO tickets SELECT CASE WHEN n % 3 = 0 THEN 7 ELSE n % 500 END, n, CASE WHEN n % 40 = 0 THEN 'open' ELSE 'closed' END,
+                           now() - n * interval '1 minute', repeat('s', 60) FROM generate_series(1, 150000) n;
+CREATE TABLE outbox (id bigint PRIMARY KEY, sent_at timestamptz, body text NOT NULL);
+INSERT INTO outbox SELECT n, CASE WHEN n % 6000 <> 0 THEN now() END, repeat('b', 100) FROM generate_series(1, 60000) n;
+VACUUM (ANALYZE) tickets;
+VACUUM (ANALYZE) outbox";
+
+#[tokio::test]
+async fn a_tenant_with_most_rows_a_status_that_changes_and_a_queue_in_its_keys_order_get_their_indexes() {
+    let (server, client, _) = server().await;
+    for statement in TENANTS.split(';') {
+        client.batch_execute(statement).await.unwrap();
+    }
+    let database = Database::connect(&server.url()).await.unwrap();
+    let page = "SELECT id, subject FROM tickets WHERE tenant_id = 7 AND status = 'open' ORDER BY opened_at DESC LIMIT 25";
+    let queue =
+        "SELECT id, body FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT 20 FOR UPDATE SKIP LOCKED";
+    let load = [
+        page,
+        page,
+        page,
+        queue,
+        queue,
+        queue,
+        "UPDATE tickets SET status = 'closed' WHERE tenant_id = 7 AND id = 120",
+        "UPDATE outbox SET sent_at = now() WHERE id = 6000",
+    ];
+    let (plans, gaps) = told(&client, &database, &load).await;
+    let found = indexes(&plans);
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["outbox (id) WHERE sent_at IS NULL", "tickets (tenant_id, status, opened_at DESC)"],
+        "{plans:#?} {gaps:#?}"
+    );
+    for column in ["status", "sent_at"] {
+        let holds = format!("holds {column}, which 1 calls of updates set");
+        assert!(gaps.iter().any(|g| g.reason.contains(&holds)), "{gaps:#?}");
+    }
+}
+
 /// A member's few loans, and a flag that most rows have.
 const LOANS: &str = "
 CREATE TABLE loans (id bigint PRIMARY KEY, member_id int NOT NULL, due date NOT NULL, returned bool NOT NULL);
