@@ -1,5 +1,6 @@
 //! HAR 1.2: what a browser did, as requests that were seen. Only those to the host that was asked most.
 
+use crate::flow::flow;
 use crate::learn::{Exchange, Learner};
 use crate::plan::{Options, Plan, Source};
 use anyhow::{Context, Result, ensure};
@@ -20,6 +21,14 @@ pub fn har(document: &Value, name: &str, options: &Options) -> Result<Plan> {
     let busiest = origins.iter().max_by_key(|(_, count)| **count).map(|(origin, _)| *origin);
     let base = busiest.context("it holds no request with a URL")?;
     let of_base = |entry: &&Value| url(entry).and_then(origin) == Some(base);
+    let mut others = entries.len();
+    if options.flow {
+        let own: Vec<&Value> = entries.iter().filter(of_base).collect();
+        others -= own.len();
+        let mut plan = flow(&own, base, name, options)?;
+        note_others(&mut plan, others, base);
+        return Ok(plan);
+    }
     let mut learner = Learner::default();
     for exchange in entries.iter().filter(of_base).filter_map(exchange) {
         learner.learn(&exchange);
@@ -31,20 +40,24 @@ pub fn har(document: &Value, name: &str, options: &Options) -> Result<Plan> {
     let source = Source { name: name.to_owned(), what: format!("{kept} requests of a HAR file") };
     let mut plan = learner.plan(source, Some(base), options);
     ensure!(!plan.operations.is_empty(), "none of its requests can be repeated");
-    let others = entries.len() - kept;
+    others -= kept;
+    note_others(&mut plan, others, base);
+    Ok(plan)
+}
+
+fn note_others(plan: &mut Plan, others: usize, base: &str) {
     if others > 0 {
         plan.notes.push(format!("{others} requests to other hosts than {base} are left out"));
         plan.notes.sort();
     }
-    Ok(plan)
 }
 
-fn url(entry: &Value) -> Option<&str> {
+pub(crate) fn url(entry: &Value) -> Option<&str> {
     entry["request"]["url"].as_str()
 }
 
 /// `https://host:port` of a URL of the web, without user and password.
-fn origin(url: &str) -> Option<&str> {
+pub(crate) fn origin(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let end = url.len() - rest.len() + rest.find(['/', '?', '#']).unwrap_or(rest.len());
     (!url[..end].contains('@')).then_some(&url[..end])

@@ -274,6 +274,7 @@ impl Learner {
             headers: shape.headers,
             body: shape.body,
             held_back: String::new(),
+            ..Operation::default()
         }
     }
 

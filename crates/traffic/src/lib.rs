@@ -1,6 +1,7 @@
 //! From what was seen of a service, or is written about it, to a load scenario to edit: traces, access logs, recordings,
 //! HAR files, OpenAPI descriptions, Postman collections. Pure: bytes in, a text of TOML out; nothing is sent.
 
+mod flow;
 mod guess;
 mod har;
 mod learn;

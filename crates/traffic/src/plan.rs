@@ -18,11 +18,13 @@ pub struct Options {
     /// At the rate of the busiest time instead of the mean.
     pub peak: bool,
     pub max_operations: usize,
+    /// Of a HAR file: its requests as one flow in their order, in place of a mix.
+    pub flow: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { url: None, writes: false, peak: false, max_operations: MAX_OPERATIONS }
+        Self { url: None, writes: false, peak: false, max_operations: MAX_OPERATIONS, flow: false }
     }
 }
 
@@ -55,6 +57,12 @@ pub struct Operation {
     pub path: String,
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// Parts of the answer that later steps name, as JSON pointers.
+    pub extract: BTreeMap<String, String>,
+    /// Seconds before it, where it follows another one.
+    pub pause_s: f64,
+    /// What the same user sends next.
+    pub then: Vec<Self>,
     /// Where its figures come from.
     pub comment: String,
     /// Written as a comment, and why; empty: it is used.
@@ -137,6 +145,7 @@ impl Plan {
         let seen = std::mem::take(&mut self.goals);
         self.goals = self
             .used()
+            .flat_map(|operation| std::iter::once(operation).chain(&operation.then))
             .take(MAX_GOALS)
             .map(|operation| {
                 let subject = format!("p95({})", operation.name);

@@ -144,7 +144,7 @@ impl Reader {
             headers,
             body,
             comment: item["name"].as_str().unwrap_or("").to_owned(),
-            held_back: String::new(),
+            ..Operation::default()
         })
     }
 

@@ -76,6 +76,16 @@ fn written(operation: &Operation) -> String {
     if !operation.body.is_empty() {
         writeln!(table, "body = {}", quoted_line(&operation.body)).unwrap_or_default();
     }
+    if !operation.extract.is_empty() {
+        writeln!(table, "extract = {}", extracted(operation)).unwrap_or_default();
+    }
+    if !operation.then.is_empty() {
+        table.push_str("then = [\n");
+        for step in &operation.then {
+            writeln!(table, "    {},", inline_step(step)).unwrap_or_default();
+        }
+        table.push_str("]\n");
+    }
     if operation.held_back.is_empty() {
         return text + &table;
     }
@@ -84,6 +94,34 @@ fn written(operation: &Operation) -> String {
         writeln!(text, "# {line}").unwrap_or_default();
     }
     text
+}
+
+/// A step of a flow on one line.
+fn inline_step(step: &Operation) -> String {
+    let mut parts = vec![format!("name = {}", quoted(&step.name))];
+    if step.method != "GET" {
+        parts.push(format!("method = {}", quoted(&step.method)));
+    }
+    parts.push(format!("path = {}", quoted(&step.path)));
+    if step.pause_s > 0.0 {
+        parts.push(format!("pause_s = {}", step.pause_s));
+    }
+    if !step.headers.is_empty() {
+        parts.push(format!("headers = {}", inline(&step.headers)));
+    }
+    if !step.body.is_empty() {
+        parts.push(format!("body = {}", quoted_line(&step.body)));
+    }
+    if !step.extract.is_empty() {
+        parts.push(format!("extract = {}", extracted(step)));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn extracted(step: &Operation) -> String {
+    let all: Vec<String> =
+        step.extract.iter().map(|(name, at)| format!("{name} = {{ json = {} }}", quoted(at))).collect();
+    format!("{{ {} }}", all.join(", "))
 }
 
 fn variables(plan: &Plan) -> String {

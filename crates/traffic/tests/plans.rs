@@ -181,6 +181,7 @@ fn writes_are_kept_where_asked_and_the_peak_is_a_rate() {
         peak: true,
         max_operations: 3,
         url: Some("http://127.0.0.1:9/api".to_owned()),
+        flow: false,
     };
     let plan = of_log(&log(), &options);
     let text = accepted(&plan);
@@ -246,6 +247,67 @@ fn a_har_file_keeps_bodies_and_loses_secrets() {
             order_id = { kind = "list", values = ["17"] }
         "##]],
     );
+}
+
+/// A login whose answer gives a token and an id, and what is done with them.
+const WALK: &str = r##"{"log":{"version":"1.2","entries":[
+{"startedDateTime":"2026-11-20T09:00:00.000Z","time":40,"request":{"method":"POST","url":"https://app.example/api/login","headers":[],"postData":{"mimeType":"application/json","text":"{\"user\":\"ann\",\"password\":\"hush\"}"}},"response":{"status":200,"content":{"mimeType":"application/json","text":"{\"token\":\"eyJhbGciOiJIUzI1NiJ9.e30.x\",\"user\":{\"id\":4711}}"}}},
+{"startedDateTime":"2026-11-20T09:00:02.540Z","time":10,"request":{"method":"GET","url":"https://app.example/api/users/4711/carts?page=1","headers":[{"name":"Authorization","value":"Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"}]},"response":{"status":200,"content":{"mimeType":"application/json","text":"[{\"id\":\"c-9931\"}]"}}},
+{"startedDateTime":"2026-11-20T09:00:02.600Z","time":10,"request":{"method":"OPTIONS","url":"https://app.example/api/carts","headers":[]},"response":{"status":204,"content":{}}},
+{"startedDateTime":"2026-11-20T09:00:02.700Z","time":10,"request":{"method":"GET","url":"https://app.example/logo.png","headers":[]},"response":{"status":200,"content":{"mimeType":"image/png"}}},
+{"startedDateTime":"2026-11-20T09:00:04.050Z","time":10,"request":{"method":"PUT","url":"https://app.example/api/carts/c-9931","headers":[{"name":"Authorization","value":"Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"}],"postData":{"mimeType":"application/json","text":"{\"owner\":4711,\"note\":\"{{x\"}"}},"response":{"status":200,"content":{}}},
+{"startedDateTime":"2026-11-20T09:00:04.100Z","time":10,"request":{"method":"GET","url":"https://fonts.example/a.woff2","headers":[]},"response":{"status":200,"content":{}}}
+]}}"##;
+
+#[test]
+fn a_har_file_as_a_flow_takes_ids_and_tokens_from_the_answers() {
+    let document = traffic::document(WALK).expect("json");
+    let of = |writes: bool| {
+        let options = Options { flow: true, writes, ..Options::default() };
+        traffic::har(&document, "walk.har", &options).expect("a plan")
+    };
+    check(
+        &of(true),
+        &expect![[r##"
+        # Made by `trimtab load from walk.har`: one user's flow of 5 requests of a HAR file.
+        # Edit it, then `trimtab load run` or `trimtab measure`. Weights are shares of the arrivals.
+        # - 1 preflight requests of the browser are left out
+        # - 1 requests for scripts, styles, fonts and images are left out: caches answer them
+        # - 1 requests to other hosts than https://app.example are left out
+        # - 3 values are taken from earlier responses; the others are as recorded
+        # - secrets were removed; set these in the environment: ${PASSWORD}
+
+        goals = [
+            "errors(*) < 1 %",
+            "p95(POST /api/login) < 250 ms",
+            "p95(GET /api/users/{id}/carts) < 250 ms",
+            "p95(PUT /api/carts/{id}) < 250 ms",
+        ]
+
+        [service]
+        url = "https://app.example"   # as in the source: make sure that it may be loaded
+
+        [load]
+        rate = 1   # flows that begin each second; a recording of one user tells none: choose it
+        warm_up_s = 3
+        duration_s = 110   # 110 requests of the rarest operation with a goal; a p95 needs 100
+        headers = { "accept" = "*/*" }
+
+        [[load.operation]]
+        name = "POST /api/login"
+        method = "POST"
+        path = "/api/login"
+        weight = 1
+        body = '{"password":"${PASSWORD}","user":"ann"}'
+        extract = { id = { json = "/user/id" }, token = { json = "/token" } }
+        then = [
+            { name = "GET /api/users/{id}/carts", path = "/api/users/{{id}}/carts?page=1", pause_s = 2.5, headers = { "authorization" = "Bearer {{token}}" }, extract = { id_2 = { json = "/0/id" } } },
+            { name = "PUT /api/carts/{id}", method = "PUT", path = "/api/carts/{{id_2}}", pause_s = 1.5, headers = { "authorization" = "Bearer {{token}}" }, body = '{"note":"{ {x","owner":{{id}}}' },
+        ]
+    "##]],
+    );
+    let reads = accepted(&of(false));
+    assert!(reads.contains("${AUTHORIZATION}") && reads.contains("/api/users/4711/carts"), "{reads}");
 }
 
 #[test]
@@ -450,8 +512,8 @@ fn traces_and_recordings_tell_what_came_in() {
 fn no_mutation_of_a_document_panics_and_every_plan_is_accepted() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let marks = b"\"[]{}:,\\/ \n-#&*'%$0e\xc3";
-    for round in 0..1500 {
-        let seed = [HAR, OPENAPI, POSTMAN][round % 3];
+    for round in 0..2400 {
+        let seed = [HAR, OPENAPI, POSTMAN, WALK][round % 4];
         let mut bytes = seed.as_bytes().to_vec();
         for _ in 0..random.random_range(1..8) {
             let at = random.random_range(0..bytes.len());
@@ -469,6 +531,7 @@ fn no_mutation_of_a_document_panics_and_every_plan_is_accepted() {
         let options = Options { writes: true, ..Options::default() };
         for plan in [
             traffic::har(&document, "x", &options),
+            traffic::har(&document, "x", &Options { flow: true, ..options.clone() }),
             traffic::openapi(&document, "x", &options),
             traffic::postman(&document, "x", &options),
         ]

@@ -390,6 +390,7 @@ pub enum LoadCommand {
     #[command(after_help = "Examples:
   trimtab load from access.log -o trimtab.toml                 mix, rate and ids of an access log (.gz, .zst)
   trimtab load from shop.har --url http://127.0.0.1:8080       what a browser did, against another address
+  trimtab load from shop.har --flow --writes                   the same as one user's flow, login and all
   trimtab load from openapi.yaml --writes -o scenario.toml     with the operations that change data
   trimtab load from traces.jsonl.gz --service web              what entered one service
   trimtab load from .trimtab/recordings/20261122-2101          a recording")]
@@ -424,6 +425,9 @@ pub struct LoadFromArgs {
     /// Keep operations that change data (POST, PUT, PATCH, DELETE); else they are written as comments
     #[arg(long)]
     pub writes: bool,
+    /// Of a HAR file: one user's requests in their order with their pauses, ids and tokens taken from earlier answers
+    #[arg(long)]
+    pub flow: bool,
     /// At the rate of the busiest minute in place of the mean
     #[arg(long)]
     pub peak: bool,

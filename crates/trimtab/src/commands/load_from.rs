@@ -26,6 +26,7 @@ pub(super) fn run(setting: &Setting, args: &LoadFromArgs) -> Result<Answer> {
         writes: args.writes,
         peak: args.peak,
         max_operations: args.max_operations.clamp(1, MAX_OPERATIONS),
+        flow: args.flow,
     };
     let (plan, described) = plan_of(&args.inputs, &args.logs.options(), args.service.as_deref(), &options)?;
     for line in &described {
