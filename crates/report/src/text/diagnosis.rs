@@ -270,7 +270,10 @@ fn step(findings: &[Finding]) -> Option<String> {
     if has(&findings[at]) {
         return Some(format!("apply finding {} with trimtab change {}; {verify}", at + 1, at + 1));
     }
-    let by_hand = format!("make the change of finding {} and restart the service; {verify}", at + 1);
+    let by_hand = match &findings[at].prediction {
+        Some(_) => format!("make the change of finding {} and restart the service; {verify}", at + 1),
+        None => format!("do what finding {} says, then look again", at + 1),
+    };
     let index = findings.iter().position(has);
     let other = index.map(|at| format!("; finding {} trimtab change {} can apply", at + 1, at + 1));
     Some(by_hand + &other.unwrap_or_default())
