@@ -28,6 +28,7 @@ fn main() {
         "socket" => start(1, read_socket),
         "parked" => start(number, park),
         "ball" => play(),
+        "requests" => start(1, || while_running(serve_one)),
         "deep" => start_with(1, 256 << 10, || while_running(deep_outer)),
         "io" => start(number, || while_running(work_and_wait)),
         _ => {}
@@ -99,6 +100,15 @@ fn park() {
     let never = Arc::new((Mutex::new(false), Condvar::new()));
     if let Ok(held) = never.0.lock() {
         drop(never.1.wait_while(held, |ended| !*ended));
+    }
+}
+
+/// A thread for each request, which works less than a sample's period.
+#[inline(never)]
+fn serve_one() {
+    let one = || _ = std::hint::black_box(hot_outer(400_000));
+    if let Ok(thread) = std::thread::Builder::new().name("request".to_owned()).spawn(one) {
+        drop(thread.join());
     }
 }
 

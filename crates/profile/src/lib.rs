@@ -18,6 +18,7 @@ mod python;
 mod recorder;
 mod sampler;
 mod session;
+mod short_runs;
 mod stacks;
 pub mod summary;
 mod switches;

@@ -11,6 +11,7 @@ use crate::process::{Look, Process, Seen, Shared};
 use crate::procfs::{self, Mapping};
 use crate::recorder::{NOT_SAMPLED, Raw, Recorder};
 use crate::session::Options;
+use crate::short_runs::RunSamples;
 use crate::stacks::{FrameKind, Quality};
 use crate::switches::{SwitchRate, concerns};
 use crate::threads::Threads;
@@ -58,6 +59,7 @@ enum Happened {
     },
     Began {
         parent_pid: u32,
+        parent_tid: u32,
     },
     Ended,
     Named(String),
@@ -84,6 +86,7 @@ pub(crate) struct Sampler {
     pub(crate) held: Vec<Event>,
     pub(crate) switch_rate: SwitchRate,
     pub(crate) stack_fit: StackFit,
+    pub(crate) run_samples: RunSamples,
     pub(crate) ends: Ends,
     /// Samples of Python threads that are to be named: thread, time, native stack.
     fresh: Vec<(usize, u64, u32)>,
@@ -111,6 +114,7 @@ impl Sampler {
             held: Vec::new(),
             switch_rate: SwitchRate::default(),
             stack_fit: StackFit::default(),
+            run_samples: RunSamples::default(),
             ends: Ends::default(),
             fresh: Vec::new(),
             next_look: 0,
@@ -133,6 +137,10 @@ impl Sampler {
         }
     }
 
+    pub(crate) fn period_ns(&self) -> u64 {
+        self.options.period_ns
+    }
+
     /// Takes over the code of a process.
     pub(crate) fn load(&mut self, pid: u32) {
         process(&mut self.processes, &mut self.shared, pid, self.options.python);
@@ -147,7 +155,7 @@ impl Sampler {
         events.drain(|record| match record {
             Record::Of { pid, body, .. } if whole_cpus && !concerns(&self.processes, pid, &body) => {}
             Record::Of { pid, tid, time, body } => {
-                if let Some(what) = self.understand(pid, body) {
+                if let Some(what) = self.understand(pid, body, whole_cpus) {
                     happened.push(Event { time, pid, tid, what });
                 }
             }
@@ -193,12 +201,13 @@ impl Sampler {
     }
 
     /// What a record says of a thread. Code that is mapped is taken over at once, stacks are unwound at once.
-    fn understand(&mut self, pid: u32, body: Body<'_>) -> Option<Happened> {
+    fn understand(&mut self, pid: u32, body: Body<'_>, whole_cpus: bool) -> Option<Happened> {
         let Self { processes, shared, recorder, quality, options, .. } = self;
         match body {
             Body::Sample(sample) if sample.period == 1 => sample.registers.map(Happened::Left),
             Body::Sample(sample) => {
                 self.on_cpu_samples += 1;
+                self.run_samples.samples += 1;
                 let process = process(processes, shared, pid, options.python)?;
                 let copied = self.stack_fit.copied(sample.stack, options.stack_bytes);
                 let unwound =
@@ -215,14 +224,17 @@ impl Sampler {
             }
             Body::SwitchIn => Some(Happened::In),
             Body::SwitchOut { preempted } => Some(Happened::Out { preempted }),
-            Body::Fork { parent_pid } => {
+            Body::Fork { parent_pid, parent_tid } => {
                 if parent_pid != pid && processes.get(&pid).is_none_or(|known| known.ended) {
                     processes.remove(&pid);
                     let space = processes.get(&parent_pid).map(|parent| parent.space.clone());
                     let child = process(processes, shared, pid, false)?;
-                    child.space = space.unwrap_or_default();
+                    // Of several CPUs' records the child's own may have come first, and found nobody who knew it.
+                    if !whole_cpus || child.space.is_empty() {
+                        child.space = space.unwrap_or_default();
+                    }
                 }
-                Some(Happened::Began { parent_pid })
+                Some(Happened::Began { parent_pid, parent_tid })
             }
             Body::Exit => Some(Happened::Ended),
             Body::Name { name, exec } => {
@@ -244,9 +256,11 @@ impl Sampler {
     pub(crate) fn apply(&mut self, event: Event) {
         let Event { time, pid, tid, what } = event;
         match what {
-            Happened::Began { parent_pid } => {
+            Happened::Began { parent_pid, parent_tid } => {
+                self.switch_rate.count_birth();
                 // A thread of a process that is watched by looks alone cannot hand on its events.
-                if self.threads.add(pid, tid, time, true).is_none() && parent_pid != pid {
+                let added = self.threads.begin(pid, tid, time, parent_tid);
+                if added.is_none() && parent_pid != pid {
                     self.gap(Gap::new("profile", "a child process is missing", "profile for a shorter time"));
                 }
                 return;
@@ -262,6 +276,10 @@ impl Sampler {
             _ => {}
         }
         if !self.threads.knows(tid) {
+            // A whole CPU's clock also finds a thread that has told its end already.
+            if procfs::schedstat(pid, tid).is_none() {
+                return;
+            }
             self.threads.add(pid, tid, time, true);
         }
         if matches!(what, Happened::Ran(..)) {
@@ -296,7 +314,9 @@ impl Sampler {
             Happened::Out { preempted } => {
                 thread.ran = true;
                 self.switch_rate.count();
+                let before_ns = thread.timeline.ran_ns;
                 thread.timeline.switch_out(time, preempted);
+                self.run_samples.ran_ns += thread.timeline.ran_ns - before_ns;
             }
             Happened::Named(name) => thread.name = name,
             Happened::Began { .. } | Happened::Ended => {}
@@ -466,11 +486,10 @@ impl Sampler {
                 self.weigh(at, interval);
             }
             let thread = &self.threads.all[at];
-            let (tid, watched) = (thread.tid, thread.watched);
-            let wanted = thread.ran || !watched;
-            let gone = wanted && !self.threads.count(at);
-            // The end of a watched thread is recorded, with its time.
-            if gone && !watched {
+            let tid = thread.tid;
+            let wanted = thread.ran || !thread.watched;
+            // The end of a watched thread is recorded, with its time, but records may be lost.
+            if wanted && !self.threads.count(at) {
                 self.threads.end(tid, now_ns);
             }
         }

@@ -6,13 +6,14 @@ use crate::node::{self, Inspector};
 use crate::perf::{Access, Events, Forbidden, Setting, wait_for};
 use crate::procfs;
 use crate::python;
-use crate::recorder::{NOT_SAMPLED, scale};
+use crate::recorder::{NOT_SAMPLED, Wanted, scale};
 use crate::sampler::{Sampler, Watch};
-use crate::stacks::{Builder, Quality, Stacks};
+use crate::stacks::{Builder, Quality, Stacks, Thread};
 use crate::symbols::{PerfMaps, resolve};
 use anyhow::{Context, Result, bail, ensure};
 use model::Gap;
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Rounds of looking for threads that began while others were attached to.
@@ -222,6 +223,7 @@ impl Session {
             self.sampler.drain(monotonic_ns);
             self.sampler.limit_switches(monotonic_ns());
             self.sampler.deepen(monotonic_ns());
+            self.sampler.catch_short_runs(monotonic_ns());
             self.sampler.tick(monotonic_ns());
             if now >= next_keeping {
                 next_keeping = now + HOUSEKEEPING_NS;
@@ -268,7 +270,13 @@ impl Session {
         let stacks =
             resolve(&recorder, &sampler.shared.files, &sampler.shared.names, &mut builder, &mut perf_maps);
         let window = |begin_ns: u64| u32::try_from(begin_ns / window_ns).unwrap_or(u32::MAX);
-        let ledgers: Vec<_> = threads.iter().map(|t| (window(t.begin_ns), t.ledger)).collect();
+        let pools = pools(&threads, now.saturating_sub(self.began_ns));
+        let wanted = |(thread, pool): (&Thread, Option<u32>)| Wanted {
+            window: window(thread.begin_ns),
+            ledger: thread.ledger,
+            pool,
+        };
+        let ledgers: Vec<Wanted> = threads.iter().zip(pools).map(wanted).collect();
         let mut scaled = scale(cells, &ledgers, unknown);
         for cell in &mut scaled.cells {
             cell.stack = stacks.get(cell.stack as usize).copied().unwrap_or(0);
@@ -289,6 +297,7 @@ impl Session {
         facts.gaps.push(Memory::gap());
         facts.gaps.extend(missed(sampler.threads.missed, sampler.quality.lost_records));
         let mut stacks = builder.finish_with(window_ns, scaled.cells);
+        stacks.gaps.extend(pooled(scaled.pooled_ns, stacks.ledger().running_ns));
         stacks.gaps.extend(crate::unnamed::gaps(&stacks));
         stacks
     }
@@ -321,6 +330,30 @@ impl Session {
             self.sampler.gap(Gap::new("profile", reason, NODE_HINT));
         }
     }
+}
+
+/// Threads that began and ended while they were watched are alike where process and name are the same.
+fn pools(threads: &[Thread], end_ns: u64) -> Vec<Option<u32>> {
+    let mut numbers = HashMap::new();
+    let number = |thread: &Thread| {
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        let short = thread.begin_ns > 0 && thread.end_ns < end_ns;
+        short.then(|| *numbers.entry((thread.pid, thread.name.clone())).or_insert(next))
+    };
+    threads.iter().map(number).collect()
+}
+
+/// A gap where much time on CPU is of threads that were too short to be sampled.
+fn pooled(pooled_ns: u64, running_ns: u64) -> Option<Gap> {
+    const SAID_PERCENT: u64 = 5;
+    let percent = u64::try_from(u128::from(pooled_ns) * 100 / u128::from(running_ns.max(1))).unwrap_or(100);
+    (percent >= SAID_PERCENT).then(|| {
+        let reason = format!(
+            "{percent} % of the time on CPU is of threads that ended before they were sampled: it is shown as what \
+             others of the same name did"
+        );
+        Gap::new("profile", reason, "sample more often (`--rate`), or profile for longer")
+    })
 }
 
 fn missed(threads: u64, records: u64) -> Vec<Gap> {

@@ -12,6 +12,8 @@ use std::collections::HashMap;
 /// Switches off a CPU in a second from which on they are not recorded. Each takes the process some 7 microseconds
 /// (measured on a virtual machine): 2 % of a core.
 const MAX_PER_S: u64 = 3000;
+/// Switches for each thread that began, from which on threads last.
+const MIN_PER_BIRTH: u64 = 50;
 /// Over how long they are counted.
 const SPAN_NS: u64 = 500_000_000;
 
@@ -19,6 +21,8 @@ const SPAN_NS: u64 = 500_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct SwitchRate {
     seen: u64,
+    /// Threads that began.
+    births: u64,
     since_ns: u64,
 }
 
@@ -27,15 +31,21 @@ impl SwitchRate {
         self.seen += 1;
     }
 
-    /// Switches per second, where there are too many; asked at each tick.
+    pub(crate) fn count_birth(&mut self) {
+        self.births += 1;
+    }
+
+    /// Switches per second, where there are too many; asked at each tick. Where threads begin all the time, their
+    /// switches are all that tells how long they ran: the kernel's count goes with a thread.
     fn excess(&mut self, now_ns: u64) -> Option<u64> {
         let span_ns = now_ns.saturating_sub(self.since_ns);
         if span_ns < SPAN_NS {
             return None;
         }
         let per_s = u128::from(self.seen) * 1_000_000_000 / u128::from(span_ns);
-        (self.seen, self.since_ns) = (0, now_ns);
-        u64::try_from(per_s).ok().filter(|per_s| *per_s > MAX_PER_S)
+        let lasting = self.births.saturating_mul(MIN_PER_BIRTH) <= self.seen;
+        (self.seen, self.births, self.since_ns) = (0, 0, now_ns);
+        u64::try_from(per_s).ok().filter(|per_s| lasting && *per_s > MAX_PER_S)
     }
 }
 
@@ -110,7 +120,7 @@ impl Sampler {
 /// Whether a record is about what is profiled: whole CPUs tell of all processes.
 pub(crate) fn concerns(processes: &HashMap<u32, Process>, pid: u32, body: &Body<'_>) -> bool {
     let ours = |pid| processes.get(pid).is_some_and(|process| !process.ended);
-    ours(&pid) || matches!(body, Body::Fork { parent_pid } if ours(parent_pid))
+    ours(&pid) || matches!(body, Body::Fork { parent_pid, .. } if ours(parent_pid))
 }
 
 #[cfg(test)]
@@ -125,5 +135,8 @@ mod tests {
         assert_eq!(rate.excess(SPAN_NS), Some(10_000));
         (0..1400).for_each(|_| rate.count());
         assert_eq!(rate.excess(2 * SPAN_NS), None);
+        (0..5000).for_each(|_| rate.count());
+        (0..1600).for_each(|_| rate.count_birth());
+        assert_eq!(rate.excess(3 * SPAN_NS), None, "a thread for each request");
     }
 }

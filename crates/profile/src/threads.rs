@@ -56,6 +56,14 @@ impl Thread {
     }
 }
 
+/// What is known of a thread when it is added.
+struct Known {
+    inner_tid: u32,
+    name: String,
+    /// On CPU and queued nanoseconds.
+    counted: (u64, u64),
+}
+
 #[derive(Default)]
 pub(crate) struct Threads {
     pub(crate) all: Vec<Thread>,
@@ -78,8 +86,38 @@ impl Threads {
         self.index.contains_key(&tid)
     }
 
+    /// Adds a thread that another one has just started, with its name. A server may start one for each request, so nothing
+    /// is asked of the kernel where that can be told.
+    pub(crate) fn begin(&mut self, pid: u32, tid: u32, begin_ns: u64, parent_tid: u32) -> Option<usize> {
+        let of = |tid: &u32| self.index.get(tid).and_then(|at| self.all.get(*at));
+        let same_space = of(&pid).is_some_and(|leader| leader.inner_tid == leader.tid);
+        let name = of(&parent_tid).map(|parent| parent.name.clone());
+        match name.filter(|_| same_space) {
+            Some(name) => {
+                self.insert(pid, tid, begin_ns, true, Known { inner_tid: tid, name, counted: (0, 0) })
+            }
+            None => self.add(pid, tid, begin_ns, true),
+        }
+    }
+
     /// Adds a thread that was there before the watch (`fresh` false), or that has just begun.
     pub(crate) fn add(&mut self, pid: u32, tid: u32, begin_ns: u64, fresh: bool) -> Option<usize> {
+        if self.knows(tid) {
+            return self.index.get(&tid).copied();
+        }
+        let inner = procfs::thread_status(pid, tid).and_then(|status| status.inner_id);
+        // One that has ended already had the name of the one that started it, or gave itself one, which a record tells.
+        let leader = || self.index.get(&pid).and_then(|at| self.all.get(*at));
+        let name = procfs::thread_name(pid, tid).or_else(|| leader().map(|leader| leader.name.clone()));
+        let known = Known {
+            inner_tid: inner.unwrap_or(tid),
+            name: name.unwrap_or_default(),
+            counted: procfs::schedstat(pid, tid).unwrap_or_default(),
+        };
+        self.insert(pid, tid, begin_ns, fresh, known)
+    }
+
+    fn insert(&mut self, pid: u32, tid: u32, begin_ns: u64, fresh: bool, known: Known) -> Option<usize> {
         if self.knows(tid) {
             return self.index.get(&tid).copied();
         }
@@ -87,19 +125,17 @@ impl Threads {
             self.missed += 1;
             return None;
         }
-        let counted = procfs::schedstat(pid, tid).unwrap_or_default();
-        let inner = procfs::thread_status(pid, tid).and_then(|status| status.inner_id);
         let at = self.all.len();
         self.all.push(Thread {
             pid,
             tid,
-            inner_tid: inner.unwrap_or(tid),
-            name: procfs::thread_name(pid, tid).unwrap_or_default(),
+            inner_tid: known.inner_tid,
+            name: known.name,
             begin_ns,
             end_ns: None,
             timeline: Timeline::new(begin_ns),
-            first: if fresh { (0, 0) } else { counted },
-            last: counted,
+            first: if fresh { (0, 0) } else { known.counted },
+            last: known.counted,
             ran: true,
             registers: None,
             last_stack: 0,

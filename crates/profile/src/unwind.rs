@@ -179,6 +179,10 @@ impl Space {
         space
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.mapped.is_empty()
+    }
+
     pub(crate) fn add(&mut self, pid: u32, map: &Mapping, files: &mut CodeFiles) {
         if map.path.is_empty() || (map.path.starts_with('[') && map.path != "[vdso]") {
             return;

@@ -156,6 +156,22 @@ fn a_stack_with_a_large_frame_is_whole() {
 }
 
 #[test]
+fn threads_that_live_shorter_than_a_sample_are_sampled() {
+    let program = target(&["requests"]);
+    let stacks = profile_of(&program, 3000);
+    adds_up(&stacks);
+    if !sees_stacks(&stacks) || stacks.gaps.iter().any(|gap| gap.reason.contains("too shortly")) {
+        return;
+    }
+    let summary = summarize(&stacks);
+    let sampled = stacks.quality.unscaled_ns[State::Running.index()];
+    let running = summary.ledger.running_ns;
+    assert!(sampled > running / 2, "{sampled} of {running}");
+    // Most threads have no sample each: what they did is known of those that have.
+    assert!(total(&summary, "hot_outer", State::Running) > running / 2, "{}", folded(&stacks));
+}
+
+#[test]
 fn two_thousand_threads_are_all_in_the_ledger() {
     let program = target(&["parked", "2000"]);
     let stacks = profile_of(&program, 2500);

@@ -12,6 +12,9 @@ use std::time::Duration;
 const SOFTWARE: u32 = 1;
 const CPU_CLOCK: u64 = 0;
 const CONTEXT_SWITCHES: u64 = 3;
+/// It never happens: for the side band alone.
+const NOTHING: u64 = 9;
+const ANYBODY: i32 = -1;
 /// `CLOCK_MONOTONIC`.
 const CLOCK: i32 = 1;
 const FLAG_DISABLED: u64 = 1;
@@ -63,15 +66,31 @@ pub(crate) struct Setting {
     pub(crate) on_exec: bool,
 }
 
-/// What an event belongs to, and what it tells.
+/// What samples and switches are taken of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
-    /// One thread and all that it starts, with their switches.
+    /// Threads and all that they start: samples and switches.
     Switches,
-    /// The same without switches.
+    /// Samples of whole CPUs, whatever runs there; switches of threads and all that they start. The clock of a CPU is
+    /// not set anew at each switch, and not for each new thread.
+    BesideCpus,
+    /// Samples of threads and all that they start, without switches.
     Threads,
-    /// A whole CPU, whatever runs there, without switches. Its clock is not set anew at each switch.
+    /// Samples of whole CPUs, without switches.
     Cpus,
+}
+
+/// One kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Samples of a thread, with or without its switches, with maps, names and new threads.
+    Clock { switches: bool },
+    /// Samples of a CPU, with or without maps, names and new threads.
+    WholeCpu { side_band: bool },
+    /// Switches, maps, names and new threads.
+    SideBand,
+    /// The registers of a thread that leaves a CPU.
+    Leaving,
 }
 
 /// Why there are no events.
@@ -104,7 +123,8 @@ impl Events {
             return Err(Forbidden::Unsupported(io::Error::other("this is not x86-64")));
         }
         let scope = Scope::Switches;
-        let try_access = |access| sys::perf_event_open(&attributes(setting, access, scope, CPU_CLOCK), 0, -1);
+        let kind = Kind::Clock { switches: true };
+        let try_access = |access| sys::perf_event_open(&attributes(setting, access, kind), 0, -1);
         let access = match try_access(Access::Full) {
             Ok(_) => Access::Full,
             Err(_) => match try_access(Access::UserOnly) {
@@ -125,7 +145,18 @@ impl Events {
 
     /// Whether records of foreign processes come, too.
     pub(crate) fn of_all_processes(&self) -> bool {
-        self.scope == Scope::Cpus
+        matches!(self.scope, Scope::Cpus | Scope::BesideCpus)
+    }
+
+    /// Samples whole CPUs from now on, and records switches of these threads as before. Returns how many of them are
+    /// lost to us; `None` where it is not permitted or there are too many CPUs.
+    pub(crate) fn sample_whole_cpus(&mut self, tids: &[u32]) -> Option<usize> {
+        let attributes = attributes(self.setting, self.access, Kind::WholeCpu { side_band: false });
+        let few = self.scope == Scope::Switches && self.cpus.len() <= MAX_WHOLE_CPUS;
+        let cpu = self.cpus.first().filter(|_| few)?;
+        sys::perf_event_open(&attributes, ANYBODY, *cpu).ok()?;
+        self.scope = Scope::BesideCpus;
+        Some(self.open_again(tids))
     }
 
     /// Gives up the records of switches: each costs the process some microseconds. What is sampled from now on are
@@ -152,12 +183,9 @@ impl Events {
     fn open_again(&mut self, tids: &[u32]) -> usize {
         self.setting.on_exec = false;
         self.close();
-        if self.scope == Scope::Cpus {
-            if self.add_cpus().is_ok() {
-                return 0;
-            }
+        if self.of_all_processes() && self.add_cpus().is_err() {
             self.close();
-            self.scope = Scope::Threads;
+            self.scope = if self.scope == Scope::Cpus { Scope::Threads } else { Scope::Switches };
         }
         tids.iter().filter(|tid| !self.add_late(**tid)).count()
     }
@@ -166,7 +194,7 @@ impl Events {
     pub(crate) fn add_late(&mut self, tid: u32) -> bool {
         // One that has ended meanwhile is no loss.
         let harmless = |error: io::Error| error.raw_os_error() == Some(libc::ESRCH);
-        self.scope == Scope::Cpus || self.add(tid).map_or_else(harmless, |()| true)
+        self.add(tid).map_or_else(harmless, |()| true)
     }
 
     fn close(&mut self) {
@@ -176,13 +204,25 @@ impl Events {
     }
 
     fn add_cpus(&mut self) -> io::Result<()> {
-        const ANYBODY: i32 = -1;
+        let kind = Kind::WholeCpu { side_band: self.scope == Scope::Cpus };
         for at in 0..self.cpus.len() {
-            let attributes = attributes(self.setting, self.access, self.scope, CPU_CLOCK);
-            let event = sys::perf_event_open(&attributes, ANYBODY, self.cpus[at])?;
+            let event =
+                sys::perf_event_open(&attributes(self.setting, self.access, kind), ANYBODY, self.cpus[at])?;
             self.attach(at, event)?;
         }
         Ok(())
+    }
+
+    /// The kinds of events of one thread.
+    fn kinds(&self) -> &'static [Kind] {
+        match (self.scope, self.access) {
+            (Scope::Switches, Access::Full) => &[Kind::Clock { switches: true }, Kind::Leaving],
+            (Scope::Switches, Access::UserOnly) => &[Kind::Clock { switches: true }],
+            (Scope::BesideCpus, Access::Full) => &[Kind::SideBand, Kind::Leaving],
+            (Scope::BesideCpus, Access::UserOnly) => &[Kind::SideBand],
+            (Scope::Threads, _) => &[Kind::Clock { switches: false }],
+            (Scope::Cpus, _) => &[],
+        }
     }
 
     /// Opens the events of one thread (0: of the calling one) and of all that it starts from now on.
@@ -191,16 +231,13 @@ impl Events {
     /// The thread has ended (`ESRCH`), is another user's (`EACCES`), or descriptors have run out (`EMFILE`).
     pub(crate) fn add(&mut self, tid: u32) -> io::Result<()> {
         let tid = i32::try_from(tid).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let kinds: &[u64] = match (self.access, self.scope) {
-            (Access::Full, Scope::Switches) => &[CPU_CLOCK, CONTEXT_SWITCHES],
-            _ => &[CPU_CLOCK],
-        };
+        let kinds = self.kinds();
         if self.room < kinds.len() * self.cpus.len() {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         for at in 0..self.cpus.len() {
             for kind in kinds {
-                let attributes = attributes(self.setting, self.access, self.scope, *kind);
+                let attributes = attributes(self.setting, self.access, *kind);
                 match sys::perf_event_open(&attributes, tid, self.cpus[at]) {
                     Ok(event) => self.attach(at, event)?,
                     // The CPU was taken away.
@@ -260,19 +297,30 @@ pub(crate) fn wait_for<'a>(events: impl Iterator<Item = &'a OwnedFd>, patience: 
     };
     // A signal ends the wait early, which does no harm: the caller looks at the clock.
     let _early = poll(&mut polled, Some(&timeout));
+    // The event of a thread that has ended ends each wait at once: it is left out of one more.
+    let (news, over) = (PollFlags::IN, PollFlags::HUP | PollFlags::ERR);
+    if polled.iter().any(|p| p.revents().intersects(over))
+        && !polled.iter().any(|p| p.revents().intersects(news))
+    {
+        polled.retain(|p| !p.revents().intersects(over));
+        let _early = poll(&mut polled, Some(&timeout));
+    }
 }
 
-fn attributes(setting: Setting, access: Access, scope: Scope, config: u64) -> Attributes {
-    let clock = config == CPU_CLOCK;
+fn attributes(setting: Setting, access: Access, kind: Kind) -> Attributes {
     let mut flags =
         FLAG_DISABLED | FLAG_NO_HYPERVISOR | FLAG_SAMPLE_ID_ALL | FLAG_NO_USER_CHAIN | FLAG_USE_CLOCK;
-    flags |= match scope {
-        Scope::Switches if clock => FLAG_INHERIT | FLAG_SWITCHES,
-        Scope::Switches | Scope::Threads => FLAG_INHERIT,
-        Scope::Cpus => FLAG_NO_IDLE,
-    };
     // Of a thread that leaves the CPU the registers are wanted; what it waits for is looked up.
-    flags |= if clock { FLAGS_SIDE_BAND } else { FLAG_NO_KERNEL_CHAIN };
+    let (config, more) = match kind {
+        Kind::Clock { switches: true } => (CPU_CLOCK, FLAG_INHERIT | FLAGS_SIDE_BAND | FLAG_SWITCHES),
+        Kind::Clock { switches: false } => (CPU_CLOCK, FLAG_INHERIT | FLAGS_SIDE_BAND),
+        Kind::WholeCpu { side_band: true } => (CPU_CLOCK, FLAG_NO_IDLE | FLAGS_SIDE_BAND),
+        Kind::WholeCpu { side_band: false } => (CPU_CLOCK, FLAG_NO_IDLE),
+        Kind::SideBand => (NOTHING, FLAG_INHERIT | FLAGS_SIDE_BAND | FLAG_SWITCHES | FLAG_NO_KERNEL_CHAIN),
+        Kind::Leaving => (CONTEXT_SWITCHES, FLAG_INHERIT | FLAG_NO_KERNEL_CHAIN),
+    };
+    flags |= more;
+    let clock = config == CPU_CLOCK;
     // Without the flag, `wakeup` is a number of samples; the ring wakes at half its size in any case.
     let wake_at_samples = clock && setting.wake_at_samples;
     if !wake_at_samples {

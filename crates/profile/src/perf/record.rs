@@ -51,7 +51,7 @@ pub(crate) enum Body<'a> {
     Sample(Sample<'a>),
     SwitchIn,
     SwitchOut { preempted: bool },
-    Fork { parent_pid: u32 },
+    Fork { parent_pid: u32, parent_tid: u32 },
     Exit,
     Name { name: String, exec: bool },
     Map { start: u64, bytes: u64, file_offset: u64, inode: u64, path: String },
@@ -84,7 +84,8 @@ pub(super) fn parse(kind: u32, flags: u16, body: &[u8]) -> Option<Record<'_>> {
         SWITCH => trailed(body, Body::SwitchIn),
         FORK | EXIT => {
             let (pid, tid) = (u32_at(body, 0)?, u32_at(body, 8)?);
-            let event = if kind == FORK { Body::Fork { parent_pid: u32_at(body, 4)? } } else { Body::Exit };
+            let parent = Body::Fork { parent_pid: u32_at(body, 4)?, parent_tid: u32_at(body, 12)? };
+            let event = if kind == FORK { parent } else { Body::Exit };
             Some(Record::Of { pid, tid, time: u64_at(body, 16)?, body: event })
         }
         COMM => {
