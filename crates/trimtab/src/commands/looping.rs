@@ -7,7 +7,7 @@ use crate::cycle::{Cycle, Limits, Outcome};
 use crate::session::{self, Session};
 use crate::story;
 use anyhow::Result;
-use model::{Change, Finding, Step};
+use model::{Change, Finding, Remedy, RemedyKind, Step};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
@@ -31,7 +31,21 @@ pub(super) async fn run(setting: &Setting, args: &LoopArgs) -> Result<Answer> {
     let journal = setting.journal();
     let outcome = Cycle::new(&mut session, &journal, setting.output, hands, limits, Some(&ask)).run().await?;
     conclude(setting, &outcome, &args.report)?;
+    let unset = session.settings.database.may_change.is_none() && session.settings.database.takes_indexes();
+    if unset && has_sql(&outcome) {
+        setting.output.warn(
+            "a finding would be mended by an index, which this loop only makes where the settings say that nobody \
+             depends on the database: [database] may_change = true; or make it by hand: trimtab change",
+        );
+    }
     Ok(outcome.ending.answer())
+}
+
+/// Whether SQL would mend a finding that is left.
+fn has_sql(outcome: &Outcome) -> bool {
+    let (_, last) = outcome.last.as_ref().unwrap_or(&outcome.first);
+    let sql = |remedy: &Remedy| remedy.kind == RemedyKind::Sql && remedy.patch.is_some();
+    last.findings.iter().flat_map(|f| &f.remedies).any(sql)
 }
 
 /// Asks on the terminal; without one the answer is no.
