@@ -1,5 +1,5 @@
 //! The flame graph as one SVG file: widths are time, the first row is the whole profile, the second its states. With its
-//! small script a click zooms and `/` searches; without, it is a picture with titles.
+//! small script a click and keys zoom and `/` searches; without, it is a picture with titles.
 
 use crate::ledger::State;
 use crate::stacks::Stacks;
@@ -42,13 +42,13 @@ pub fn write(stacks: &Stacks) -> String {
     let height = TOP + ROW * (depth as f64 + 1.0) + 10.0;
     let title = escaped(&stacks.title);
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"100%\" viewBox=\"0 0 {WIDTH} {height}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"100%\" viewBox=\"0 0 {WIDTH} {height}\" preserveAspectRatio=\"xMidYMin\" \
          font-family=\"monospace\" font-size=\"11\">\n\
          <style>rect{{stroke:#fff;stroke-width:.4}}text{{pointer-events:none}}.hit rect{{fill:#d0f}}\
-         .dim{{opacity:.4}}</style>\n\
+         .dim{{opacity:.4}}.at rect{{stroke:#000;stroke-width:2}}</style>\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
          <text x=\"8\" y=\"18\" font-size=\"14\">{title}</text>\n\
-         <text id=\"says\" x=\"8\" y=\"33\">click: zoom, Esc: back, /: search</text>\n\
+         <text id=\"says\" x=\"8\" y=\"33\">click: zoom, Esc: back, /: search, arrows and Enter: move and zoom</text>\n\
          <g id=\"flame\">\n{boxes}</g>\n<script><![CDATA[\n{SCRIPT}]]></script>\n</svg>\n"
     )
 }
