@@ -143,6 +143,11 @@ pub(crate) fn schedstat(pid: u32, tid: u32) -> Option<(u64, u64)> {
     parse_schedstat(&read_short(&format!("/proc/{pid}/task/{tid}/schedstat"))?)
 }
 
+/// Whether a thread is still there, also where the kernel counts nothing for it.
+pub(crate) fn has_thread(pid: u32, tid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok()
+}
+
 pub(crate) fn syscall(pid: u32, tid: u32) -> Option<Syscall> {
     parse_syscall(&read_short(&format!("/proc/{pid}/task/{tid}/syscall"))?)
 }

@@ -277,7 +277,7 @@ impl Sampler {
         }
         if !self.threads.knows(tid) {
             // A whole CPU's clock also finds a thread that has told its end already.
-            if procfs::schedstat(pid, tid).is_none() {
+            if !procfs::has_thread(pid, tid) {
                 return;
             }
             self.threads.add(pid, tid, time, true);
@@ -486,10 +486,10 @@ impl Sampler {
                 self.weigh(at, interval);
             }
             let thread = &self.threads.all[at];
-            let tid = thread.tid;
+            let (pid, tid) = (thread.pid, thread.tid);
             let wanted = thread.ran || !thread.watched;
             // The end of a watched thread is recorded, with its time, but records may be lost.
-            if wanted && !self.threads.count(at) {
+            if wanted && !self.threads.count(at) && !procfs::has_thread(pid, tid) {
                 self.threads.end(tid, now_ns);
             }
         }

@@ -21,6 +21,11 @@ impl RunSamples {
         let missing = expected.saturating_sub(self.samples);
         missing * 10 > expected && missing.saturating_mul(missing) > expected.saturating_mul(9)
     }
+
+    /// Not even a quarter is there.
+    fn are_hardly_any(&self, period_ns: u64) -> bool {
+        self.samples * 4 < self.ran_ns / period_ns.max(1)
+    }
 }
 
 impl Sampler {
@@ -29,18 +34,24 @@ impl Sampler {
         if self.run_samples.settled || !self.run_samples.are_too_few(self.period_ns()) {
             return;
         }
-        self.run_samples.settled = true;
-        // Without the kernel's samples nobody can tell what is missing.
-        if self.threads.unrecorded || self.events.as_ref().is_none_or(|e| e.access() != Access::Full) {
+        let Some(access) = self.events.as_ref().map(Events::access).filter(|_| !self.threads.unrecorded)
+        else {
+            return;
+        };
+        // Without the kernel's samples some are missing in any case.
+        if access == Access::UserOnly && !self.run_samples.are_hardly_any(self.period_ns()) {
             return;
         }
+        self.run_samples.settled = true;
         let mut permitted = false;
-        let lost = self.open_again(now_ns, |events: &mut Events, tids| {
-            let lost = events.sample_whole_cpus(tids);
-            permitted = lost.is_some();
-            lost.unwrap_or(0)
-        });
-        self.tell_lost(lost);
+        if access == Access::Full {
+            let lost = self.open_again(now_ns, |events: &mut Events, tids| {
+                let lost = events.sample_whole_cpus(tids);
+                permitted = lost.is_some();
+                lost.unwrap_or(0)
+            });
+            self.tell_lost(lost);
+        }
         if !permitted {
             self.gap(Gap::new(
                 "profile",
@@ -63,5 +74,7 @@ mod tests {
         assert!(!few(100_000, 9_500), "a twentieth is near enough");
         assert!(few(100_000, 8_500));
         assert!(!few(1000, 120));
+        let hardly = |ran_ns, samples| RunSamples { ran_ns, samples, settled: false }.are_hardly_any(10);
+        assert!(hardly(1000, 24) && !hardly(1000, 25));
     }
 }
