@@ -6,6 +6,7 @@ use crate::resolve::same_statement;
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
 use model::{Grade, Plan, Remedy, RemedyKind, Statement, TableFigures, WhatIf, WhatIfMethod};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) const RULE: Rule = Rule {
@@ -30,9 +31,34 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
             let what_if = best(facts, plan)?;
             let statement = statement(facts, plan);
             let share = statement.map_or(0.0, |s| s.total_ms / total_ms.max(f64::MIN_POSITIVE));
+            let with = companions(facts, id, shape, what_if);
+            // One finding for an index and an endpoint: that of the statement with most of its time.
+            let most = with.iter().all(|(other, with, case)| {
+                !best(facts, case.plan).is_some_and(|b| b.create == what_if.create)
+                    || (with.path_share, other) < (shape.path_share, &id)
+            });
             // A statement that is little of the whole database may be most of a request that is rarely asked for.
-            (share.max(shape.path_share) >= facts.thresholds.index_time_share)
-                .then(|| candidate(facts, id, shape, &Case { plan, what_if, statement, share }))
+            (most && share.max(shape.path_share) >= facts.thresholds.index_time_share)
+                .then(|| candidate(facts, id, shape, &Case { plan, what_if, statement, share }, &with))
+        })
+        .collect()
+}
+
+/// Other statements of the same endpoint that the same index would serve.
+fn companions<'f>(
+    facts: &'f Facts<'_>,
+    id: ShapeId,
+    shape: &Shape,
+    what_if: &WhatIf,
+) -> Vec<(ShapeId, &'f Shape, Case<'f>)> {
+    facts
+        .shapes()
+        .filter(|(other, with)| *other != id && with.endpoint == shape.endpoint && with.class.is_storage())
+        .filter_map(|(other, with)| {
+            let plan = facts.plan(with.template)?;
+            let same = plan.what_ifs.iter().find(|w| w.create == what_if.create)?;
+            let case = Case { plan, what_if: same, statement: statement(facts, plan), share: 0.0 };
+            Some((other, with, case))
         })
         .collect()
 }
@@ -60,7 +86,13 @@ fn best<'a>(facts: &Facts<'_>, plan: &'a Plan) -> Option<&'a WhatIf> {
     })
 }
 
-fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, case: &Case<'_>) -> Candidate {
+fn candidate(
+    facts: &Facts<'_>,
+    id: ShapeId,
+    shape: &Shape,
+    case: &Case<'_>,
+    with: &[(ShapeId, &Shape, Case<'_>)],
+) -> Candidate {
     let Case { plan, what_if, statement, share } = *case;
     let columns = what_if.columns.join(", ");
     let title = format!("no index on {} ({columns}) for: {}", what_if.table, facts.name(shape.template));
@@ -87,8 +119,18 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape, case: &Case<'_>) -> 
         ));
     }
     candidate.lines.push(trial_line(what_if));
+    let others = with.iter().filter(|(_, other, _)| other.template != shape.template);
+    let others: BTreeSet<&str> = others.map(|(_, other, _)| facts.name(other.template)).collect();
+    candidate.lines.extend(others.into_iter().map(|other| format!("the same index serves {other}")));
     candidate.plan = Some(outline(plan));
-    candidate.fix = Some(fix(facts, id, shape, case));
+    let mut fix = fix(facts, id, shape, case);
+    for (other, shape, case) in with {
+        let more = self::fix(facts, *other, shape, case);
+        fix.point.extend(more.point);
+        fix.least.extend(more.least);
+        fix.most.extend(more.most);
+    }
+    candidate.fix = Some(fix);
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Sql,
         text: remedy(what_if, writes(facts, what_if, table)),
@@ -254,6 +296,30 @@ mod tests {
             }],
         }];
         recording
+    }
+
+    #[test]
+    fn an_index_that_serves_two_statements_of_an_endpoint_is_one_finding_with_both_gains() {
+        const OTHER: &str = "SELECT count(*) FROM items WHERE order_id = $1";
+        let mut both = drawn(
+            r#"
+            repeat 20
+            api server "GET /orders" 0..220
+              api db "SELECT * FROM items WHERE order_id = $1" 10..110
+              api db "SELECT count(*) FROM items WHERE order_id = $1" 110..210
+            "#,
+        );
+        let one = recording(23.7, None);
+        both.statements = [TEXT, OTHER]
+            .map(|text| Statement { text: text.to_owned(), ..one.statements[0].clone() })
+            .to_vec();
+        both.plans =
+            [TEXT, OTHER].map(|text| Plan { statement: text.to_owned(), ..one.plans[0].clone() }).to_vec();
+        let found = crate::localize(&both, &crate::Options::default()).findings;
+        let found: Vec<_> = found.iter().filter(|f| f.rule == "missing_index").collect();
+        assert_eq!(found.len(), 1, "{found:#?}");
+        let gain = found[0].prediction.as_ref().unwrap();
+        assert!(gain.after_ms < 40.0 && gain.before_ms > 200.0, "{gain:?}");
     }
 
     #[test]
