@@ -34,7 +34,7 @@ fn run(facts: &Facts<'_>) -> Vec<Candidate> {
             let with = companions(facts, id, shape, what_if);
             // One finding for an index and an endpoint: that of the statement with most of its time.
             let most = with.iter().all(|(other, with, case)| {
-                !best(facts, case.plan).is_some_and(|b| b.create == what_if.create)
+                best(facts, case.plan).is_none_or(|b| b.create != what_if.create)
                     || (with.path_share, other) < (shape.path_share, &id)
             });
             // A statement that is little of the whole database may be most of a request that is rarely asked for.
