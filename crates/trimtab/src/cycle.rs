@@ -66,7 +66,7 @@ impl Ending {
                 "All goals are met: hold back, further changes would buy nothing that was asked for."
             }
             Self::OnlyForPeople => {
-                "Goals are missed still, and nothing is left that Trimtab can change itself and has not tried."
+                "Nothing is left that Trimtab can change itself and has not tried: what is missing still is for people to mend."
             }
             Self::NothingWorthIt => {
                 "Goals are missed still, and no finding is left with a gain that would be worth a change."

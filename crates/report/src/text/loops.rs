@@ -161,7 +161,10 @@ fn outcome(step: &Step) -> String {
         Some(held) => format!(", prediction {}", hit(held)),
         None => String::new(),
     };
-    let why = step.judgement.reasons.first().map_or_else(String::new, |r| format!(": {}", line(r, SENTENCE)));
+    // What decided, which need not be what the change was about.
+    let (reasons, metric) = (&step.judgement.reasons, &step.judgement.metric);
+    let decisive = reasons.iter().find(|r| !metric.is_empty() && r.contains(metric.as_str()));
+    let why = decisive.or(reasons.first()).map_or_else(String::new, |r| format!(": {}", line(r, SENTENCE)));
     format!("{}{held}, {}{why}", word(step.judgement.verdict), kept(step))
 }
 
