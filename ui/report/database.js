@@ -31,9 +31,9 @@ function statement(s, at) {
   const callers = s.callers.map(([endpoint, calls]) => `${endpoint}: ${digits(calls.value)} a request (${digits(calls.low)}–${digits(calls.high)})`);
   return el("article", { class: "card finding", "aria-label": `Statement ${at + 1}` },
     el("p", {}, el("code", { class: "stmt clamp" }, s.text)),
-    el("p", { class: "small dim" }, [known(s.share) && `${percent(s.share)} of the database's time`, plural(s.calls, "call"), known(s.mean_ms) && `${ms(s.mean_ms)} each`, known(s.rows_per_call) && `${digits(s.rows_per_call)} rows a call`].filter(Boolean).join(" · ")),
+    el("p", { class: "small dim" }, [known(s.share) && `${percent(s.share)} of the database's time`, plural(s.calls, "call"), known(s.mean_ms) && `${ms(s.mean_ms)} each`, known(s.at_least_ms) && `more than ${ms(s.at_least_ms)} each`, known(s.rows_per_call) && `${digits(s.rows_per_call)} rows a call`].filter(Boolean).join(" · ")),
     callers.length > 0 && el("p", { class: "small" }, `Called by ${callers.join("; ")}`),
-    s.indexes.map((index) => el("div", {}, el("p", { class: "small" }, chip("good", "index"), ` ${ms(index.before_ms)} → ${ms(index.after_ms)} a call, ${index.method}`), el("pre", {}, index.create), el("details", {}, el("summary", {}, "Undo"), el("pre", {}, index.undo)))),
+    s.indexes.map((index) => el("div", {}, el("p", { class: "small" }, chip("good", "index"), known(index.before_ms) ? ` ${ms(index.before_ms)} → ${ms(index.after_ms)} a call, ${index.method}` : ` ${index.method}`), el("pre", {}, index.create), el("details", {}, el("summary", {}, "Undo"), el("pre", {}, index.undo)))),
     s.nodes.length > 0 && el("details", { open: at < 3 }, el("summary", {}, s.executed ? "Plan, as it was executed" : "Plan"), el("ul", { class: "plan" }, s.nodes.map(planNode))));
 }
 

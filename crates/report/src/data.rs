@@ -312,7 +312,10 @@ pub(crate) struct StatementView {
     /// 0 to 1 of the database's time.
     pub(crate) share: Option<f64>,
     pub(crate) calls: u64,
+    /// `None` where no call was timed.
     pub(crate) mean_ms: Option<f64>,
+    /// Where no call was timed: what a call takes at least, if that is known.
+    pub(crate) at_least_ms: Option<f64>,
     pub(crate) rows_per_call: Option<f64>,
     /// Endpoints that call it, with calls per request.
     pub(crate) callers: Vec<(String, Span3)>,

@@ -71,18 +71,21 @@ pub(crate) fn statements(recording: &Recording) -> Vec<StatementView> {
     let total_ms: f64 = recording.statements.iter().map(|s| s.total_ms).sum();
     let plans: HashMap<&str, &Plan> = recording.plans.iter().map(|p| (p.statement.as_str(), p)).collect();
     let mut order: Vec<&Statement> = recording.statements.iter().collect();
-    order.sort_by(|a, b| b.total_ms.total_cmp(&a.total_ms).then_with(|| a.text.cmp(&b.text)));
+    let known_ms = |s: &Statement| s.at_least_ms.map_or(s.total_ms, |ms| ms * s.calls.max(1) as f64);
+    order.sort_by(|a, b| known_ms(b).total_cmp(&known_ms(a)).then_with(|| a.text.cmp(&b.text)));
     let view = |statement: &&Statement| {
         let plan = plans.get(statement.text.as_str()).copied();
         let rows = statement.rows as f64 / statement.calls.max(1) as f64;
+        let timed = statement.at_least_ms.is_none();
         StatementView {
             text: clip(&without_secrets(&statement.text), 4 * SENTENCE),
-            share: finite(statement.total_ms / total_ms.max(f64::MIN_POSITIVE)),
+            share: finite(statement.total_ms / total_ms.max(f64::MIN_POSITIVE)).filter(|_| timed),
             calls: statement.calls,
-            mean_ms: finite(statement.mean_ms()),
-            rows_per_call: finite(rows),
+            mean_ms: finite(statement.mean_ms()).filter(|_| timed),
+            at_least_ms: statement.at_least_ms.and_then(finite).filter(|ms| *ms > 0.0),
+            rows_per_call: finite(rows).filter(|_| timed),
             callers: callers(recording, &statement.text),
-            nodes: plan.map(|plan| nodes(plan, rows)).unwrap_or_default(),
+            nodes: plan.map(|plan| nodes(plan, timed.then_some(rows))).unwrap_or_default(),
             executed: plan.is_some_and(|plan| plan.executed.is_some()),
             indexes: plan.map(|plan| indexes(plan, statement)).unwrap_or_default(),
         }
@@ -103,14 +106,14 @@ fn callers(recording: &Recording, text: &str) -> Vec<(String, Span3)> {
     all
 }
 
-fn nodes(plan: &Plan, rows_per_call: f64) -> Vec<PlanView> {
+fn nodes(plan: &Plan, rows_per_call: Option<f64>) -> Vec<PlanView> {
     let root = plan.executed.as_ref().unwrap_or(&plan.root);
     let mut out = Vec::new();
     let whole = root.total_cost.max(f64::MIN_POSITIVE);
     walk(root, 0, whole, &mut out);
     // What the database counted is known without executing anything.
     if let (Some(first), None) = (out.first_mut(), &plan.executed) {
-        first.actual = finite(rows_per_call);
+        first.actual = rows_per_call.and_then(finite);
     }
     out
 }
@@ -161,8 +164,8 @@ fn indexes(plan: &Plan, statement: &Statement) -> Vec<IndexView> {
                 WhatIfMethod::Hypothetical => "shown to the planner",
                 WhatIfMethod::Estimated => "estimated",
             },
-            before_ms: finite(statement.mean_ms()),
-            after_ms: finite(statement.mean_ms() * left),
+            before_ms: finite(statement.mean_ms()).filter(|_| statement.at_least_ms.is_none()),
+            after_ms: finite(statement.mean_ms() * left).filter(|_| statement.at_least_ms.is_none()),
         }
     };
     plan.what_ifs.iter().take(MAX_INDEXES).map(view).collect()
@@ -181,6 +184,31 @@ mod tests {
         let recording = Recording { statements: vec![statement], plans: vec![plan], ..Recording::default() };
         let seen = statements(&recording);
         assert_eq!((seen[0].nodes[0].estimated, seen[0].nodes[0].actual), (None, Some(50.0)));
+    }
+
+    #[test]
+    fn a_statement_that_nobody_timed_is_not_told_as_instant() {
+        let statement = |text: &str, total_ms, at_least_ms| Statement {
+            text: text.to_owned(),
+            calls: 2,
+            rows: 0,
+            total_ms,
+            at_least_ms,
+            ..Statement::default()
+        };
+        let statements_seen = vec![
+            statement("quick", 8.0, None),
+            statement("cut off", 0.0, Some(5_000.0)),
+            statement("unknown", 0.0, Some(0.0)),
+        ];
+        let recording = Recording { statements: statements_seen, ..Recording::default() };
+        let told: Vec<_> = statements(&recording)
+            .iter()
+            .map(|s| (s.text.clone(), s.share, s.mean_ms, s.at_least_ms, s.rows_per_call))
+            .collect();
+        assert_eq!(told[0], ("cut off".to_owned(), None, None, Some(5_000.0), None));
+        assert_eq!(told[1], ("quick".to_owned(), Some(1.0), Some(4.0), None, Some(0.0)));
+        assert_eq!(told[2], ("unknown".to_owned(), None, None, None, None));
     }
 
     #[test]
