@@ -232,6 +232,11 @@ impl VirtualUser {
         let test = &self.user.test;
         let builtin = test.metrics.builtin;
         test.metrics.add(builtin.iterations, 1.0, &*self.user);
+        // k6 counts bytes by iteration: a script that sends nothing has both counters, with nothing in them.
+        if self.user.turn.borrow().as_ref().is_some_and(|turn| turn.of_user == 0) {
+            test.metrics.add(builtin.data_sent, 0.0, &*self.user);
+            test.metrics.add(builtin.data_received, 0.0, &*self.user);
+        }
         let took = started.elapsed().as_secs_f64() * 1e3;
         test.metrics.add(builtin.iteration_duration, took, &*self.user);
         let Some(raised) = &outcome.failure else { return Ended::Done };
