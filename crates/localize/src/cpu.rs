@@ -5,6 +5,7 @@ use crate::attributed;
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{EndpointId, Shape, ShapeId};
+use crate::tree::NodeId;
 use hashbrown::HashMap;
 use model::{Sym, resources};
 
@@ -159,6 +160,27 @@ pub fn own_ms(facts: &Facts<'_>, shape: &Shape) -> f64 {
 
 fn demand(facts: &Facts<'_>, shape: &Shape) -> f64 {
     own_ms(facts, shape) / 1e3 * facts.rate_per_s(shape.endpoint)
+}
+
+/// Share, 0 to 1, of the time of calls to a database that it was computing: what its processes used beside what the
+/// calls of all endpoints lasted. `None` where no call was seen or the database was not watched.
+#[must_use]
+pub fn database_share(facts: &Facts<'_>) -> Option<f64> {
+    let cores = facts.saturation.roles.get("database").and_then(|used| used.cores)?;
+    let in_calls: f64 = facts
+        .shapes()
+        .filter(|(_, shape)| shape.class == Class::Db)
+        .map(|(_, shape)| {
+            let lasted: f64 = shape.groups.iter().flat_map(|g| facts.nodes(g)).map(|n| seconds(facts, *n)).sum();
+            let trees = facts.endpoint_of(shape).trees.len().max(1) as f64;
+            lasted / trees * facts.rate_per_s(shape.endpoint)
+        })
+        .sum();
+    (in_calls > 0.0).then(|| (cores / in_calls).clamp(0.0, 1.0))
+}
+
+fn seconds(facts: &Facts<'_>, node: NodeId) -> f64 {
+    facts.node(node).duration_ns() as f64 / 1e9
 }
 
 fn busy_share(facts: &Facts<'_>, shape: &Shape) -> Option<f64> {

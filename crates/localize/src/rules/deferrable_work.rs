@@ -176,7 +176,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         grade: Grade::C,
         assumption: "the reply does not need the call's result, and handing it to a queue takes 0.5 ms"
             .to_owned(),
-        load: LoadEffect::Added,
+        load: LoadEffect::Included,
     });
     let text = if shape.class == Class::Messaging {
         "do not wait for the broker within the request: send through a bounded buffer in the background, or an outbox table in the same transaction as the data"

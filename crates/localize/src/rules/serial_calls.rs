@@ -7,6 +7,7 @@ mod tests;
 
 use super::patterns::effect::summary;
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
+use crate::cpu::database_share;
 use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::ShapeId;
@@ -19,7 +20,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Signal::Traces],
     why: "Waits that could run side by side are added up.",
     how: "Reads below one parent, each once, follow each other closely and never overlap in 95 % of the requests. They are taken for independent where they were seen to overlap, or where every value they are given was known before the first of them: it is in the request's URL, always the same, given to the first as well, or (where values are not sent) compared with the same key. Calls to different services that do not tell their values are believed less. Never within a transaction of several statements; not a page of a list and the count of it, nor what most endpoints of the service read first (a session).",
-    predicts: "The calls start together: the longest of them, by request, and 0.2 ms for each further one to start; longer by the CPU's load where that is above 60 %. Statements on one connection stay one after another. At worst only different callees run side by side.",
+    predicts: "The calls start together: the longest of them, by request, and 0.2 ms for each further one to start; where the CPU is more than 60 % busy, longer by its load and by what the calls compute (a database by what its processes used, a call that nobody watched half of its time). Statements on one connection stay one after another. At worst only different callees run side by side.",
     run,
 };
 
@@ -128,27 +129,45 @@ fn candidate(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Candidate {
 
 /// From this utilization of the CPU on, calls that run side by side slow each other down.
 const CALM: f64 = 0.6;
+/// A call of which nothing is known computes for this share of its time and waits for the rest.
+const UNWATCHED: f64 = 0.5;
 
 fn fix(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Fix {
     let parallel = |lanes: Vec<Vec<ShapeId>>, stretch: f64| {
         vec![Transform::Parallel { lanes, dispatch_ns: facts.thresholds.dispatch_ms * 1e6, stretch }]
     };
-    let count = side.calls.len() as f64;
-    let busy = facts.saturation.cpu().filter(|u| *u >= CALM).map_or(0.0, |u| u.min(1.0));
-    let stretch = 1.0 + busy * (count - 1.0) / count;
+    let likely = stretch(facts, &side.calls, UNWATCHED);
+    let longest = stretch(facts, &side.calls, 1.0);
     let point = lanes(&side.calls, |one, other| chain.on_one_connection(facts, one, other));
     let least = lanes(&side.calls, |one, other| chain::callee(facts, one) == chain::callee(facts, other));
     let most = lanes(&side.calls, |_, _| false);
     let stays = point.len() < side.calls.len();
     let more = if stays { "; statements on one connection stay one after another" } else { "" };
     Fix {
-        point: parallel(point, stretch),
-        least: if side.doubtful { Vec::new() } else { parallel(least, stretch) },
+        point: parallel(point, likely),
+        least: if side.doubtful { Vec::new() } else { parallel(least, longest) },
         most: parallel(most, 1.0),
         grade: if side.doubtful { Grade::C } else { Grade::B },
         assumption: format!("none of the calls needs another's result{more}"),
-        load: LoadEffect::Added,
+        load: LoadEffect::Included,
     }
+}
+
+/// How much longer calls take side by side: the longest shares a busy CPU with what the others compute, as far as it
+/// computes itself. `unwatched`: the share of its time that a call computes of which nothing is known.
+fn stretch(facts: &Facts<'_>, calls: &[ShapeId], unwatched: f64) -> f64 {
+    let Some(busy) = facts.saturation.cpu().filter(|u| *u >= CALM) else { return 1.0 };
+    let database = database_share(facts);
+    let of = |id: &ShapeId| {
+        let shape = facts.shape(*id);
+        let share = database.filter(|_| shape.class == Class::Db).unwrap_or(unwatched);
+        (shape.duration_p50_ns, share)
+    };
+    let all: Vec<(f64, f64)> = calls.iter().map(of).collect();
+    let Some((lasts, share)) = all.iter().copied().max_by(|a, b| a.0.total_cmp(&b.0)) else { return 1.0 };
+    let others = all.iter().map(|(ns, share)| ns * share).sum::<f64>() - lasts * share;
+    let count = calls.len() as f64;
+    1.0 + busy.min(1.0) * (count - 1.0) / count * share.min(others / lasts.max(1.0))
 }
 
 /// The calls in lanes: one that has to wait for a call of a lane is put behind it.

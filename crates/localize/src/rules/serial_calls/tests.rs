@@ -3,6 +3,8 @@
 use crate::testing::{check_rule, drawn};
 use crate::{Options, localize};
 use expect_test::{Expect, expect};
+use model::metrics::names;
+use model::{MetricKind, MetricSeries, Point, Recording};
 
 fn check(drawing: &str, expected: &Expect) {
     check_rule("serial_calls", &drawn(drawing), expected);
@@ -220,4 +222,38 @@ fn transactions_of_one_statement_each_part_nothing() {
         "  api db \"BEGIN\" 0..1\n  api db \"{rates}\" 1..30\n  api db \"{news}\" 31..63\n  api db \"COMMIT\" 63..64\n"
     );
     check(&reads(&one, ""), &expect![[""]]);
+}
+
+/// A machine, 0 to 1 busy, and the cores that the database uses of it.
+fn on_a_busy_machine(busy: f64, database: f64) -> Recording {
+    let mut recording = drawn(
+        r#"
+        repeat 20
+        api server "GET /products/{id}" 0..70 url.path=/products/{t}
+          api db "SELECT * FROM products WHERE id = $1" 1..31 db.query.parameter.0={t}
+          api http "GET http://stock/stock/{t}" 32..63
+        "#,
+    );
+    let series = |name: &str, value, role: &str| MetricSeries {
+        name: name.into(),
+        unit: "1".into(),
+        kind: MetricKind::Gauge,
+        attributes: [("process.role".to_owned(), role.to_owned())].into(),
+        points: vec![Point { time_ns: 1, value }],
+    };
+    recording.metrics.push(series(names::HOST_CPU, busy, ""));
+    recording.metrics.push(series(names::PROCESS_CPU, database, "database"));
+    recording
+}
+
+#[test]
+fn only_what_computes_is_slowed_by_a_busy_machine() {
+    let told = |database| {
+        let diagnosis = localize(&on_a_busy_machine(0.9, database), &Options::default());
+        let finding = diagnosis.findings.iter().find(|f| f.rule == "serial_calls").expect("a finding");
+        finding.prediction.clone().expect("a prediction").after_ms
+    };
+    let (waiting, computing) = (told(0.0), told(50.0));
+    assert!((waiting - 39.2).abs() < 0.1, "{waiting}");
+    assert!(computing > waiting + 5.0 && computing < 70.0, "{computing}");
 }
