@@ -171,7 +171,8 @@ pub fn database_share(facts: &Facts<'_>) -> Option<f64> {
         .shapes()
         .filter(|(_, shape)| shape.class == Class::Db)
         .map(|(_, shape)| {
-            let lasted: f64 = shape.groups.iter().flat_map(|g| facts.nodes(g)).map(|n| seconds(facts, *n)).sum();
+            let lasted: f64 =
+                shape.groups.iter().flat_map(|g| facts.nodes(g)).map(|n| seconds(facts, *n)).sum();
             let trees = facts.endpoint_of(shape).trees.len().max(1) as f64;
             lasted / trees * facts.rate_per_s(shape.endpoint)
         })

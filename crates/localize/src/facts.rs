@@ -11,7 +11,9 @@ use crate::shape::{Endpoint, EndpointId, Group, Shape, ShapeId, Shapes};
 use crate::simulate::Stage;
 use crate::thresholds::Thresholds;
 use crate::tree::{Forest, Node, NodeId, TreeId};
-use crate::{coverage, critical, depend, links, load, resolve, runtime, saturation, shape, tree, variants};
+use crate::{
+    coverage, critical, depend, links, load, resolve, runtime, saturation, shape, tree, variants, wrappers,
+};
 use hashbrown::HashMap;
 use model::{Plan, Recording, ResourceId, SpanTable, Statement, Sym, Value};
 use std::collections::BTreeSet;
@@ -60,6 +62,7 @@ impl<'a> Facts<'a> {
         let mut calls = resolve::resolve(&recording.spans);
         let forest = tree::plant(&recording.spans, &calls, thresholds);
         let critical = critical::critical(&forest, thresholds);
+        wrappers::tell_apart(&forest, &mut calls);
         let variants = variants::variants(&recording.spans, &forest, &mut calls);
         let shapes = shape::shapes(&forest, &calls, &critical, &variants);
         let independent = depend::learn(&forest, &shapes, thresholds);

@@ -32,6 +32,7 @@ mod testing;
 pub mod thresholds;
 pub mod tree;
 mod variants;
+mod wrappers;
 
 pub use resolve::ATTRIBUTES;
 

@@ -86,6 +86,10 @@ pub struct Thresholds {
     pub slow_query_ms: f64,
     /// ... and share of the endpoint's critical path.
     pub slow_query_share: f64,
+    /// Of a statement that only spans tell of: share of the critical path ...
+    pub slow_query_own_share: f64,
+    /// ... and times as long as the service's other reads.
+    pub slow_query_contrast: f64,
     /// Missing index: the what-if cost must fall at least so many times.
     pub index_cost_ratio: f64,
     /// Missing index: share of the statement in all database time, or in the endpoint's critical path.
@@ -112,6 +116,10 @@ pub struct Thresholds {
     pub payload_share: f64,
     /// Slow dependency: share of the critical path in one callee or its edge.
     pub dependency_share: f64,
+    /// A call that always takes as long is told from so many milliseconds on ...
+    pub steady_call_ms: f64,
+    /// ... and this share of the critical path.
+    pub steady_call_share: f64,
     /// CPU self time: share of the critical path without any child.
     pub self_time_share: f64,
     /// Pool: p95 of the wait for a connection, milliseconds (perf-sentinel, Coroot: 10).
@@ -300,6 +308,8 @@ impl Default for Thresholds {
             dispatch_ms: 0.2,
             slow_query_ms: 10.0,
             slow_query_share: 0.10,
+            slow_query_own_share: 0.5,
+            slow_query_contrast: 8.0,
             index_cost_ratio: 3.0,
             index_time_share: 0.05,
             index_floor_ms: 0.05,
@@ -313,6 +323,8 @@ impl Default for Thresholds {
             slow_endpoint_share: 0.10,
             payload_share: 0.10,
             dependency_share: 0.30,
+            steady_call_ms: 50.0,
+            steady_call_share: 0.5,
             self_time_share: 0.30,
             pool_wait_ms: 10.0,
             pool_wait_share: 0.10,

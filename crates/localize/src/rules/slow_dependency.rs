@@ -5,14 +5,14 @@ use crate::facts::Facts;
 use crate::resolve::Class;
 use crate::shape::{Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
-use model::{Grade, Remedy, RemedyKind};
+use model::{Grade, Remedy, RemedyKind, Severity};
 
 pub(super) const RULE: Rule = Rule {
     name: "slow_dependency",
     needs: &[Signal::Traces],
     why: "What is waited for elsewhere cannot be mended here, only avoided, shortened or bounded.",
-    how: "Calls of one template to another service hold at least 30 % of the critical path, over all requests or over the slowest twentieth. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work; a callee that spends half of it on calls of its own is not the one.",
-    predicts: "The calls as fast as their fastest twentieth.",
+    how: "Calls of one template to another service hold at least 30 % of the critical path, over all requests or over the slowest twentieth. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work; a callee that spends half of it on calls of its own is not the one. A call that takes 50 ms or more and half of the path, and always as long, is told as information.",
+    predicts: "The calls as fast as their fastest twentieth; nothing where they always take as long.",
     run,
 };
 
@@ -64,19 +64,15 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
             edge * 100.0
         ));
     }
-    let fastest = shape.duration_p5_ns;
-    let to = |factor: f64| {
-        let to = Cost::Each(std::sync::Arc::new(move |case| case.ns.min(fastest * factor)));
-        vec![Transform::Duration { of: id, to }]
-    };
-    candidate.fix = Some(Fix {
-        point: to(1.0),
-        least: Vec::new(),
-        most: vec![Transform::Duration { of: id, to: Cost::Ns(0.0) }],
-        grade: Grade::C,
-        assumption: "every call is as fast as the fastest twentieth of them is now".to_owned(),
-        load: LoadEffect::Added,
-    });
+    if is_steady(facts, shape) {
+        candidate.lines.push(
+            "it always takes as long, so nothing says how much quicker it could be; the request waits for it all the same"
+                .to_owned(),
+        );
+        candidate.severity = Some(Severity::Info);
+    } else {
+        candidate.fix = Some(fix(id, shape));
+    }
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,
         text: format!(
@@ -87,6 +83,30 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
     }];
     candidate.confidence = 0.6;
     candidate
+}
+
+/// A long call that holds most of the request and is never much quicker.
+fn is_steady(facts: &Facts<'_>, shape: &Shape) -> bool {
+    let t = facts.thresholds;
+    shape.duration_p50_ns >= t.steady_call_ms * 1e6
+        && shape.path_share >= t.steady_call_share
+        && shape.duration_p50_ns - shape.duration_p5_ns < t.min_gain_ms * 1e6
+}
+
+fn fix(id: ShapeId, shape: &Shape) -> Fix {
+    let fastest = shape.duration_p5_ns;
+    let to = |factor: f64| {
+        let to = Cost::Each(std::sync::Arc::new(move |case| case.ns.min(fastest * factor)));
+        vec![Transform::Duration { of: id, to }]
+    };
+    Fix {
+        point: to(1.0),
+        least: Vec::new(),
+        most: vec![Transform::Duration { of: id, to: Cost::Ns(0.0) }],
+        grade: Grade::C,
+        assumption: "every call is as fast as the fastest twentieth of them is now".to_owned(),
+        load: LoadEffect::Added,
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +147,16 @@ mod tests {
               api http "GET http://rates/now" 5..125
             "#,
         );
-        check_rule("slow_dependency", &recording, &expect![[""]]);
+        check_rule(
+            "slow_dependency",
+            &recording,
+            &expect![[r#"
+                slow_dependency GET /quote | waits for GET rates/now | no prediction
+            "#]],
+        );
+        let quick =
+            drawn("repeat 20\napi server \"GET /quote\" 0..30\n  api http \"GET http://rates/now\" 2..28");
+        check_rule("slow_dependency", &quick, &expect![[""]]);
     }
 
     #[test]

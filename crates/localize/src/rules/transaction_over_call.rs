@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     name: "transaction_over_call",
     needs: &[Signal::Traces, Signal::Statements],
     why: "While the other side is waited for, the transaction holds its connection and its row locks: one slow dependency then stops everybody who needs either.",
-    how: "A call to another service starts after a BEGIN and before its COMMIT or ROLLBACK, or within a span that names itself a transaction and runs statements, in half of the requests that make it. A call after the COMMIT is none.",
+    how: "A call to another service starts after a BEGIN and before its COMMIT or ROLLBACK, or within a span that names itself a transaction and runs statements (directly, or a COMMIT further down), in half of the requests that make it. A call after the COMMIT is none.",
     predicts: "The call moved out takes as long as before, so the request itself wins nothing. Where requests wait for the pool, those waits shrink by the share of the transaction that the call took.",
     run,
 };
@@ -24,6 +24,8 @@ pub(super) const RULE: Rule = Rule {
 const MAX_GROUPS: usize = 50;
 /// Spans above a call that are looked at.
 const MAX_ABOVE: usize = 16;
+/// Spans after a call that are looked at for the transaction's end.
+const MAX_WITHIN: usize = 256;
 
 /// One call within a transaction, nanoseconds.
 struct Held {
@@ -57,19 +59,24 @@ fn held(facts: &Facts<'_>, group: &Group) -> Option<Held> {
         if at == NONE || facts.node(at).class == Class::Server {
             return None;
         }
-        if is_transaction(facts, at) {
+        if is_transaction(facts, at, call) {
             return Some(Held { transaction_ns: facts.node(at).duration_ns() as f64, call_ns });
         }
     }
     None
 }
 
-/// A function that is called a transaction and runs statements directly.
-fn is_transaction(facts: &Facts<'_>, node: NodeId) -> bool {
+/// A function that is called a transaction and runs statements directly, or whose COMMIT comes after the call: mappers
+/// put spans of their own between.
+fn is_transaction(facts: &Facts<'_>, node: NodeId, call: NodeId) -> bool {
     let name = facts.name(facts.call(node).template).to_ascii_lowercase();
-    facts.node(node).class == Class::Internal
-        && name.contains("transaction")
-        && facts.forest.children(node).any(|child| facts.node(child).class == Class::Db)
+    if facts.node(node).class != Class::Internal || !name.contains("transaction") {
+        return false;
+    }
+    let is_statement = |child: NodeId| facts.node(child).class == Class::Db;
+    let later = facts.node(call).subtree_end..facts.node(node).subtree_end;
+    facts.forest.children(node).any(is_statement)
+        || later.take(MAX_WITHIN).any(|at| is_statement(at) && !nodes::is_open_after(facts, at, true))
 }
 
 /// From the BEGIN before a node to what ends the transaction after it; to the last sibling where nothing does.
