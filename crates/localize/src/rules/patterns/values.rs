@@ -105,6 +105,9 @@ pub(in crate::rules) fn keys(template: &str) -> Option<Vec<String>> {
         .collect();
     let mut out = Vec::new();
     for (at, _) in words.iter().enumerate().filter(|(_, w)| w.starts_with('$')) {
+        if is_constant(&words, at) {
+            continue;
+        }
         let skipped = ["=", "in", "any", "<", ">", "<=", ">=", "<>", "!=", "like", "ilike"];
         let before = words[..at].iter().rev().find(|w| !skipped.contains(&w.as_str()))?;
         if matches!(before.as_str(), "limit" | "offset") {
@@ -117,6 +120,21 @@ pub(in crate::rules) fn keys(template: &str) -> Option<Vec<String>> {
         out.push(entity(before, &tables, &words)?);
     }
     Some(out)
+}
+
+/// `$1 = $2`, what is left of the `1 = 1` that mappers write where there is no condition.
+fn is_constant(words: &[String], at: usize) -> bool {
+    let is_placeholder =
+        |w: &str| w.strip_prefix('$').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    if let Some((one, other)) = words[at].split_once('=') {
+        return is_placeholder(one) && is_placeholder(other);
+    }
+    let beside = |first: usize| {
+        words
+            .get(first..first + 3)
+            .is_some_and(|w| is_placeholder(&w[0]) && w[1] == "=" && is_placeholder(&w[2]))
+    };
+    beside(at) || at >= 2 && beside(at - 2)
 }
 
 fn entity(column: &str, tables: &[String], words: &[String]) -> Option<String> {
@@ -158,6 +176,11 @@ mod tests {
         assert_eq!(keys("SELECT * FROM items WHERE order_id = ANY($1)").as_deref(), Some("order"));
         assert_eq!(keys("SELECT * FROM sessions WHERE token = $1").as_deref(), Some("sessions.token"));
         assert_eq!(keys("SELECT f($1) FROM a").as_deref(), None);
+        assert_eq!(
+            keys("SELECT count(*) FROM (SELECT id FROM a WHERE $1=$2 OFFSET $3)").as_deref(),
+            Some("")
+        );
+        assert_eq!(keys("SELECT x FROM a WHERE $1 = $2 AND id = $3").as_deref(), Some("a"));
     }
 
     #[test]
