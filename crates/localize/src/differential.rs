@@ -255,6 +255,7 @@ fn candidate(facts: &Facts<'_>, base: &Facts<'_>, suspect: &Suspect) -> Option<(
         remedies: vec![remedy(rule, name)],
         confidence: 0.5 + 0.4 * if suspect.cpu.is_some() { 1.0 } else { suspect.agreement },
         severity: Some(Severity::Warning),
+        yields: false,
     };
     Some((rule, candidate))
 }

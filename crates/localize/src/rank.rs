@@ -8,7 +8,7 @@ use crate::predict::{Sample, predict};
 use crate::rerun;
 use crate::resolve::{Class, hash};
 use crate::rules::{Candidate, Fix};
-use crate::shape::{EndpointId, ShapeId};
+use crate::shape::{EndpointId, NO_SHAPE, ShapeId};
 use crate::simulate::Simulator;
 use crate::standing::Standing;
 use crate::tree::TreeId;
@@ -47,6 +47,7 @@ pub fn rank(facts: &Facts<'_>, options: &Options<'_>, goals: &[GoalResult], clai
         samples: HashMap::new(),
         standings: HashMap::new(),
         claimed: Vec::new(),
+        parts: Vec::new(),
         fixes: HashMap::new(),
         examples: HashMap::new(),
     };
@@ -88,6 +89,8 @@ struct Ranker<'a> {
     samples: HashMap<EndpointId, Sample>,
     standings: HashMap<EndpointId, Standing>,
     claimed: Vec<ShapeId>,
+    /// Calls that belong to a finding, with the milliseconds that it saves.
+    parts: Vec<(ShapeId, f64)>,
     fixes: HashMap<String, (EndpointId, Fix)>,
     /// By fingerprint: a typical request, and the shapes that the finding is about.
     examples: HashMap<String, (TreeId, Vec<ShapeId>)>,
@@ -101,6 +104,10 @@ impl Ranker<'_> {
             return None;
         }
         let prediction = self.predict(rule, &candidate);
+        let gain_ms = prediction.as_ref().map_or(0.0, Prediction::gain_ms);
+        if candidate.yields && self.is_part_of_more(&candidate, gain_ms) {
+            return None;
+        }
         if let Some(prediction) = &prediction
             && suspect.is_none()
             // What a rule gives a severity of its own is told for other reasons than its gain.
@@ -111,6 +118,11 @@ impl Ranker<'_> {
             return None;
         }
         self.claimed.extend(&candidate.claims);
+        let mut parts: Vec<ShapeId> =
+            candidate.nodes.iter().map(|node| self.facts.shapes.of_node[*node as usize]).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        self.parts.extend(parts.into_iter().filter(|id| *id != NO_SHAPE).map(|id| (id, gain_ms)));
         let standing = self.standing(candidate.endpoint);
         let goal_met =
             !matches!(standing, Standing::Missed { .. }) && !self.misses_other_goal(candidate.endpoint);
@@ -156,6 +168,13 @@ impl Ranker<'_> {
         candidate.claims.iter().any(|claim| {
             self.claimed.iter().any(|known| self.is_part(*claim, *known)) || self.is_symptom(*claim)
         })
+    }
+
+    fn is_part_of_more(&self, candidate: &Candidate, gain_ms: f64) -> bool {
+        let within = |claim: ShapeId| {
+            self.parts.iter().any(|(part, saved)| *saved > gain_ms && self.is_part(claim, *part))
+        };
+        candidate.claims.iter().any(|claim| within(*claim))
     }
 
     /// Whether a shape is another or lies below it, without an entry of a service between them.

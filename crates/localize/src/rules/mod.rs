@@ -209,6 +209,8 @@ pub struct Candidate {
     pub confidence: f64,
     /// At least so severe, whatever is predicted.
     pub severity: Option<Severity>,
+    /// It says no more than that a call is slow: not told of a call that is part of a finding which saves more.
+    pub yields: bool,
 }
 
 impl Candidate {
@@ -245,6 +247,7 @@ impl Candidate {
             remedies: Vec::new(),
             confidence: 0.8,
             severity: None,
+            yields: false,
         }
     }
 }

@@ -11,7 +11,7 @@ pub(super) const RULE: Rule = Rule {
     name: "slow_dependency",
     needs: &[Signal::Traces],
     why: "What is waited for elsewhere cannot be mended here, only avoided, shortened or bounded.",
-    how: "Calls of one template to another service hold at least 30 % of the critical path, over all requests or over the slowest twentieth. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work; a callee that spends half of it on calls of its own is not the one. A call that takes 50 ms or more and half of the path, and always as long, is told as information.",
+    how: "Calls of one template to another service hold at least 30 % of the critical path, over all requests or over the slowest twentieth. Where the callee's own span is in the trace, the edge (network, queueing) is told from its work; a callee that spends half of it on calls of its own is not the one. A call that takes 50 ms or more and half of the path, and always as long, is told as information. Not where the call is part of a finding that saves more.",
     predicts: "The calls as fast as their fastest twentieth; nothing where they always take as long.",
     run,
 };
@@ -82,6 +82,7 @@ fn candidate(facts: &Facts<'_>, id: ShapeId, shape: &Shape) -> Candidate {
         undo: None,
     }];
     candidate.confidence = 0.6;
+    candidate.yields = true;
     candidate
 }
 

@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     name: "slow_query",
     needs: &[Signal::Traces, Signal::Statements],
     why: "Time within the database is shared by all: a slow statement slows its neighbours too.",
-    how: "The statement takes 10 ms or more within the database at the mean and 10 % or more of the endpoint's critical path, and no index that was tried lowers its cost threefold. Where no plan was taken it says so: an index may be what it lacks. Of a statement that the database has no figures of, the spans must do: a read of 10 ms or more at the median, 5 ms or more in the fastest twentieth, eight times as long as the service's other reads (three or more), that holds half of the critical path, and that no other rule has a word on.",
+    how: "The statement takes 10 ms or more within the database at the mean and 10 % or more of the endpoint's critical path, and no index that was tried lowers its cost threefold. Where no plan was taken it says so: an index may be what it lacks. Of a statement that the database has no figures of, the spans must do: a read of 10 ms or more at the median, 5 ms or more in the fastest twentieth, eight times as long as the service's other reads (three or more), that holds half of the critical path.",
     predicts: "Nothing: what a rewrite would bring is not known before it is written.",
     run,
 };
