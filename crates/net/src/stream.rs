@@ -73,11 +73,11 @@ impl Stream {
 
     /// Version and cipher suite of TLS as rustls names them; `None` without TLS.
     #[must_use]
-    pub fn tls(&self) -> Option<(String, String)> {
+    pub fn tls(&self) -> Option<(&'static str, &'static str)> {
         let Transport::Tls(stream) = &self.transport else { return None };
         let session = stream.get_ref().1;
-        let version = session.protocol_version()?.as_str()?.to_owned();
-        let suite = session.negotiated_cipher_suite()?.suite().as_str()?.to_owned();
+        let version = session.protocol_version()?.as_str()?;
+        let suite = session.negotiated_cipher_suite()?.suite().as_str()?;
         Some((version, suite))
     }
 

@@ -31,6 +31,7 @@ pub(crate) fn scratch() -> Scratch {
 pub(crate) struct Http1 {
     stream: Stream,
     pub(crate) remote: Option<SocketAddr>,
+    pub(crate) tls: Option<(&'static str, &'static str)>,
     /// Requests served so far.
     pub(crate) served: u64,
     /// Plain http through a proxy: the request line names scheme and host.
@@ -52,8 +53,8 @@ pub(crate) struct Broken {
 
 impl Http1 {
     pub(crate) fn new(stream: Stream, absolute: Option<ProxyAuthorization>) -> Self {
-        let remote = stream.peer();
-        Self { stream, remote, served: 0, absolute, out: Vec::new() }
+        let (remote, tls) = (stream.peer(), stream.tls());
+        Self { stream, remote, tls, served: 0, absolute, out: Vec::new() }
     }
 
     /// Whether the peer has ended the idle connection, or sent what nobody asked for, as far as is known without

@@ -28,6 +28,7 @@ const MAX_HEADER_BYTES: u32 = 64 << 10;
 pub(crate) struct Http2 {
     sender: SendRequest<Full<Bytes>>,
     pub(crate) remote: Option<SocketAddr>,
+    pub(crate) tls: Option<(&'static str, &'static str)>,
     /// Requests open now.
     pub(crate) streams: Rc<Cell<usize>>,
     pub(crate) served: Rc<Cell<u64>>,
@@ -63,7 +64,7 @@ impl Drop for Lease {
 
 impl Http2 {
     pub(crate) async fn shake(stream: Stream) -> Result<Self, Failure> {
-        let remote = stream.peer();
+        let (remote, tls) = (stream.peer(), stream.tls());
         let (sender, connection) = http2::Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -77,7 +78,7 @@ impl Http2 {
         // How a connection ended is told to the requests on it.
         let driver = tokio::task::spawn_local(async move { drop(connection.await) });
         let driver = Rc::new(EndOnDrop(driver));
-        Ok(Self { sender, remote, streams: Rc::default(), served: Rc::default(), driver })
+        Ok(Self { sender, remote, tls, streams: Rc::default(), served: Rc::default(), driver })
     }
 
     pub(crate) fn is_dead(&self) -> bool {

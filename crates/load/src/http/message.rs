@@ -241,6 +241,8 @@ pub struct Response {
     pub done: Instant,
     /// Of the peer, or of the proxy; `None` for Unix sockets and where there was no connection.
     pub remote: Option<SocketAddr>,
+    /// Version and cipher suite as rustls names them (`TLSv1_3`, `TLS13_AES_256_GCM_SHA384`); `None` without TLS.
+    pub tls: Option<(&'static str, &'static str)>,
     /// The connection had served a request before.
     pub reused: bool,
     /// It was sent twice, as a kept connection turned out to be closed.
@@ -265,6 +267,7 @@ impl Response {
             sent: None,
             done: began,
             remote: None,
+            tls: None,
             reused: false,
             retried: false,
             failure: None,

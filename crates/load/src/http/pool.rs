@@ -198,7 +198,7 @@ impl Pool {
         response: &mut Response,
         clock: &mut Clock,
     ) -> Result<(), Attempt> {
-        (response.remote, response.reused) = (one.remote, one.served > 0);
+        (response.remote, response.tls, response.reused) = (one.remote, one.tls, one.served > 0);
         let mut decoder = Decoder::new(Rules::of(request));
         let settings = self.client.settings();
         let scratch = self.client.scratch();
@@ -230,7 +230,8 @@ impl Pool {
         response: &mut Response,
         clock: &mut Clock,
     ) -> Result<(), Attempt> {
-        (response.remote, response.reused) = (shared.remote, shared.served.get() > 0);
+        (response.remote, response.tls, response.reused) =
+            (shared.remote, shared.tls, shared.served.get() > 0);
         let _lease = shared.lease();
         let agent = &self.client.settings().user_agent;
         let done = shared.exchange(request, agent, response, clock).await;

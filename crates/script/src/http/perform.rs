@@ -198,6 +198,15 @@ fn redirect(call: &Call, response: &Response) -> Option<Result<String, String>> 
     Some(Ok(urls::resolve(&call.url, &String::from_utf8_lossy(location))))
 }
 
+/// rustls's name of a version as k6 writes it.
+pub(super) fn tls_version(name: &str) -> &'static str {
+    match name {
+        "TLSv1_3" => "tls1.3",
+        "TLSv1_2" => "tls1.2",
+        _ => "",
+    }
+}
+
 /// What came of a request that could not be sent.
 fn unsent(why: &str) -> Response {
     let now = Instant::now();
@@ -215,6 +224,7 @@ fn unsent(why: &str) -> Response {
         sent: None,
         done: now,
         remote: None,
+        tls: None,
         reused: false,
         retried: false,
         failure: Some(Failure { class: ErrorClass::Protocol, text: why.to_owned(), step: Step::Blocked }),
@@ -336,6 +346,7 @@ impl Tags for HttpTags<'_> {
             "name" => self.call.name.as_deref().unwrap_or(&self.call.url) == value,
             "status" => number(u32::from(self.response.status), value),
             "proto" => self.response.version.name() == value,
+            "tls_version" => self.response.tls.map_or("", |(version, _)| tls_version(version)) == value,
             "expected_response" => match self.expected {
                 Some(expected) => value == if expected { "true" } else { "false" },
                 None => value.is_empty(),
@@ -356,6 +367,9 @@ impl Tags for HttpTags<'_> {
         told("name", self.call.name.as_deref().unwrap_or(&self.call.url));
         told("status", &self.response.status.to_string());
         told("proto", self.response.version.name());
+        if let Some((version, _)) = self.response.tls {
+            told("tls_version", tls_version(version));
+        }
         if let Some(expected) = self.expected {
             told("expected_response", if expected { "true" } else { "false" });
         }

@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "QuickJS hands natives their arguments by value")]
 
 use super::call::{Exchange, ResponseType};
+use super::perform::tls_version;
 use crate::engine::{Kept, proto, throw};
 use crate::select;
 use crate::user::User;
@@ -77,6 +78,9 @@ pub(crate) fn prototype<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
         "remote_ip" => |this: Me<'js>| this.0.borrow().0.response.remote.map_or_else(String::new, |r| r.ip().to_string()),
         "remote_port" => |this: Me<'js>| this.0.borrow().0.response.remote.map_or(0, |r| r.port()),
         "request" => request,
+        "tls_version" => |this: Me<'js>| this.0.borrow().0.response.tls.map_or("", |(version, _)| tls_version(version)),
+        "tls_cipher_suite" => tls_cipher_suite,
+        "ocsp" => ocsp,
     );
     function(ctx, &object, "json", json)?;
     object.prop("toJSON", Property::from(Function::new(ctx.clone(), whole)?).configurable())?;
@@ -95,6 +99,9 @@ const SHOWN: &[&str] = &[
     "cookies",
     "body",
     "timings",
+    "tls_version",
+    "tls_cipher_suite",
+    "ocsp",
     "error",
     "error_code",
     "request",
@@ -126,6 +133,23 @@ fn proto_name(this: Me<'_>) -> String {
     } else {
         exchange.0.response.version.name().to_owned()
     }
+}
+
+/// TLS 1.3's suites have one prefix less than with rustls.
+fn tls_cipher_suite(this: Me<'_>) -> String {
+    this.0.borrow().0.response.tls.map_or_else(String::new, |(_, suite)| suite.replacen("TLS13_", "TLS_", 1))
+}
+
+/// Nothing is stapled to a handshake of ours: what k6 tells of a server that staples nothing.
+fn ocsp<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Object<'js>> {
+    let object = Object::new(ctx)?;
+    for name in ["produced_at", "this_update", "next_update", "revoked_at"] {
+        object.set(name, 0)?;
+    }
+    object.set("revocation_reason", "")?;
+    let status = if this.0.borrow().0.response.tls.is_some() { "unknown" } else { "" };
+    object.set("status", status)?;
+    Ok(object)
 }
 
 fn body<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Value<'js>> {
