@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod server;
+#[path = "server/tls.rs"]
+mod tls;
 
 use script::{Failed, Level, Report, RunSettings};
 use serde_json::Value;
@@ -60,7 +62,10 @@ fn failed_checks(group: &Value) -> Vec<String> {
 
 #[track_caller]
 fn check(name: &str, expected: &Expected) -> (Report, Vec<(Level, String)>) {
-    let server = Server::start();
+    check_on(&Server::start(), name, expected)
+}
+
+fn check_on(server: &Server, name: &str, expected: &Expected) -> (Report, Vec<(Level, String)>) {
     let (settings, lines) = settings(&server.url, name);
     let report = go(settings).unwrap_or_else(|failed| panic!("{name}: {failed}"));
     let lines = lines.lock().unwrap().clone();
@@ -112,6 +117,11 @@ scripts! {
     websockets_that_block, "ws.js", counts(0, 2, 10);
     websockets_with_events, "websockets.js", counts(0, 1, 4);
     response_fields, "headers.js", counts(3, 1, 7);
+}
+
+#[test]
+fn a_response_tells_of_its_tls() {
+    check_on(&Server::with(Some(tls::acceptor())), "tls.js", &counts(1, 1, 4));
 }
 
 #[test]

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// Requests by method and path.
 pub(crate) type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
@@ -28,22 +30,26 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// Over TLS where it is given.
+    pub(crate) fn with(tls: Option<TlsAcceptor>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let counts = Counts::default();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let counted = Arc::clone(&counts);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let counts = Arc::clone(&counted);
+                let (counts, tls) = (Arc::clone(&counted), tls.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| answer(request, Arc::clone(&counts)));
-                    // A client that goes away is no failure of a test.
-                    let _ended = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .with_upgrades()
-                        .await;
+                    match tls {
+                        None => serve(stream, counts).await,
+                        Some(tls) => serve(tls.accept(stream).await.unwrap(), counts).await,
+                    }
                 });
             }
         });
@@ -53,6 +59,12 @@ impl Server {
     pub(crate) fn total(&self) -> u64 {
         self.counts.lock().unwrap().values().sum()
     }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, counts: Counts) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&counts)));
+    // A client that goes away is no failure of a test.
+    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
 type Answer = Response<Full<Bytes>>;
