@@ -13,12 +13,20 @@ const SIGNAL: &str = "sessions";
 const MAX_SESSIONS: i64 = 1000;
 /// Looks that are kept; more are spread over the time.
 const MAX_LOOKS: u32 = 3_000;
+/// Sessions of all looks; more are spread over the time, too.
+const MAX_KEPT: u32 = 200_000;
+/// Looks that are kept of however many sessions.
+const MIN_KEPT: u32 = 20;
 
 const ACTIVITY: &str = "
 SELECT /* trimtab_look */ a.pid, coalesce(a.state, ''), coalesce(a.wait_event_type, ''), coalesce(a.wait_event, ''),
        coalesce(extract(epoch FROM clock_timestamp() - a.state_change), 0)::float8, left(a.query, 4000),
        CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) ELSE '{}' END,
-       quote_ident(current_database()), a.application_name, a.backend_type, a.state IS NULL AND a.query LIKE '<insuff%'
+       quote_ident(current_database()), a.application_name, a.backend_type, a.state IS NULL AND a.query LIKE '<insuff%',
+       coalesce(host(a.client_addr), ''),
+       CASE WHEN a.wait_event_type = 'Lock' THEN (
+           SELECT extract(epoch FROM clock_timestamp() - min((to_jsonb(l) ->> 'waitstart')::timestamptz))
+             FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted) END::float8
   FROM pg_stat_activity a
  WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() LIMIT $1";
 
@@ -30,18 +38,23 @@ SELECT /* trimtab_look */ (to_jsonb(d) ->> 'sessions')::float8, (xact_commit + x
 fn session(row: &Row) -> Option<Session> {
     let (kind, event): (String, String) = (row.try_get(2).ok()?, row.try_get(3).ok()?);
     let backend: Option<String> = row.try_get(9).ok()?;
+    let state: String = row.try_get(1).ok()?;
+    // Without values: they are nobody's business. Of a session that does nothing it is of no use, and there may be many.
+    let text = if state == "idle" { "" } else { row.try_get(5).unwrap_or_default() };
+    let statement = sql::normalise(text);
     Some(Session {
         pid: row.try_get(0).ok()?,
-        state: row.try_get(1).ok()?,
+        state,
         wait: format!("{kind}: {event}"),
         since_s: row.try_get(4).ok()?,
-        // Without values: they are nobody's business.
-        statement: sql::normalise(row.try_get(5).unwrap_or_default()),
+        statement,
         blockers: row.try_get(6).ok()?,
         database: row.try_get(7).ok()?,
         application: row.try_get::<_, Option<String>>(8).ok()?.unwrap_or_default(),
         is_client: backend.as_deref() == Some("client backend"),
         hidden: row.try_get(10).unwrap_or(false),
+        address: row.try_get(11).unwrap_or_default(),
+        waited_s: row.try_get(12).ok().flatten(),
     })
 }
 
@@ -55,10 +68,20 @@ impl Database {
         let mut samples: Vec<Vec<Session>> = Vec::new();
         let before = counters(&mut client).await.ok();
         let begun = Instant::now();
-        for _ in 0..times.min(MAX_LOOKS) {
-            ticks.tick().await;
+        let looks = times.min(MAX_LOOKS);
+        // Of many sessions every n-th look must do.
+        let (mut number, mut nth) = (0, 1);
+        while number < looks {
+            for _ in 0..nth {
+                ticks.tick().await;
+            }
+            number += nth;
             match sample(&mut client).await {
-                Ok(sessions) => samples.push(sessions),
+                Ok(sessions) => {
+                    let each = u32::try_from(sessions.len()).unwrap_or(u32::MAX).max(1);
+                    nth = nth.max(looks.div_ceil((MAX_KEPT / each).max(MIN_KEPT)));
+                    samples.push(sessions);
+                }
                 Err(error) => {
                     let reason = format!("sessions could not be looked at: {}", format_error(&error));
                     return (observed(&samples, None), vec![Gap::new(SIGNAL, reason, HINT)]);

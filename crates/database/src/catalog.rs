@@ -13,6 +13,8 @@ pub(crate) type TableName = (String, String);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     pub(crate) oid: u32,
+    /// Empty for `public`.
+    pub(crate) schema: String,
     pub(crate) name: String,
     pub(crate) rows: f64,
     pub(crate) blocks: f64,
@@ -86,6 +88,7 @@ impl Table {
     pub(crate) fn figures(&self) -> TableFigures {
         TableFigures {
             name: self.name.clone(),
+            schema: self.schema.clone(),
             rows: self.rows,
             blocks: self.blocks as u64,
             indexes: self.indexes.iter().map(|i| i.definition.clone()).collect(),
@@ -249,6 +252,7 @@ async fn read_table(
     let changed: f64 = row.try_get(4)?;
     let mut table = Table {
         oid,
+        schema: if schema == "public" { String::new() } else { schema.clone() },
         name: name.clone(),
         rows,
         blocks: row.try_get(3)?,

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{Client, Error};
 
 const BLOCK_BYTES: u64 = 8192;
+/// A statement that ran more rarely is somebody's own.
+const MIN_SPILLS: u64 = 3;
 /// More than this is never proposed for `work_mem`: every sort of every session may take it.
 const MAX_WORK_MEM_MB: u64 = 256;
 /// A plan that is wrong by this factor misleads what is built upon it.
@@ -69,7 +71,7 @@ pub(crate) async fn observed(
 /// Who runs the statements that write temporary files, quoted, by the statement's identity.
 async fn roles(client: &mut Client) -> Result<BTreeMap<String, String>, Error> {
     let sql = "SELECT /* trimtab_look */ quote_ident(r.rolname), s.query FROM pg_stat_statements s
-                 JOIN pg_roles r ON r.oid = s.userid JOIN pg_database d ON d.oid = s.dbid
+                 JOIN pg_roles r ON r.oid = s.userid JOIN pg_database d ON d.oid = s.dbid AND NOT r.rolsuper
                 WHERE s.temp_blks_written > 0 AND d.datname = current_database()
                 ORDER BY s.temp_blks_written LIMIT 1000";
     let rows = look(client).await?.query(sql, &[]).await?;
@@ -80,14 +82,31 @@ async fn roles(client: &mut Client) -> Result<BTreeMap<String, String>, Error> {
     Ok(rows.iter().filter_map(named).collect())
 }
 
+/// A table's name as it can be typed whatever the search path is.
+fn within(schema: &str, table: &str) -> String {
+    if schema.is_empty() { quoted(table) } else { format!("{}.{}", quoted(schema), quoted(table)) }
+}
+
 /// The statement as it can be typed.
 fn explain(statement: &str) -> String {
     let hint = if statement.contains("$1") { " -- with values for its parameters" } else { "" };
     format!("EXPLAIN (ANALYZE, BUFFERS) {statement}{hint}")
 }
 
+/// What a person or a job runs once: no setting of a role is worth it.
+fn is_utility(text: &str) -> bool {
+    let first = text.split_whitespace().next().unwrap_or("").to_ascii_uppercase();
+    !matches!(
+        first.as_str(),
+        "SELECT" | "WITH" | "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "VALUES" | "TABLE"
+    )
+}
+
 /// A sort or hash that did not fit into memory.
 fn spill(statement: &Statement, role: Option<&str>) -> Option<Observation> {
+    if statement.calls < MIN_SPILLS || is_utility(&statement.text) {
+        return None;
+    }
     let per_call =
         statement.temp_blocks.checked_div(statement.calls).filter(|n| *n > 0)?.saturating_mul(BLOCK_BYTES);
     let megabytes = per_call as f64 / f64::from(1 << 20);
@@ -115,7 +134,7 @@ fn from_plan(plan: &Plan, statement: &Statement) -> Vec<Observation> {
             .tables
             .iter()
             .filter(|t| t.stale_share > MAX_STALE_SHARE || t.rows <= 0.0)
-            .map(|t| format!("ANALYZE {}", quoted(&t.name)))
+            .map(|t| format!("ANALYZE {}", within(&t.schema, &t.name)))
             .collect();
         found.push(if stale.is_empty() {
             let why = "its tables' statistics are fresh: what it joins or compares depends on each other, which they do not tell";
@@ -283,13 +302,21 @@ mod tests {
 
     #[test]
     fn a_spill_asks_for_as_much_memory_as_it_wrote() {
-        let statement = Statement { calls: 4, temp_blocks: 4 * 1280, ..Statement::default() };
+        let text = "SELECT * FROM t ORDER BY x".to_owned();
+        let statement =
+            Statement { text: text.clone(), calls: 4, temp_blocks: 4 * 1280, ..Statement::default() };
         let found = spill(&statement, None).unwrap();
         assert!(found.reason.starts_with("each call writes 10.0 MB"), "{}", found.reason);
         assert!(found.mend.unwrap().contains("work_mem = '32MB'"));
         assert!(found.undo.unwrap().contains("RESET work_mem"));
-        assert_eq!(spill(&Statement { calls: 4, ..Statement::default() }, None), None);
-        let huge = Statement { calls: 1, temp_blocks: u64::MAX / 8192, ..Statement::default() };
+        assert_eq!(spill(&Statement { text: text.clone(), calls: 4, ..Statement::default() }, None), None);
+        // What somebody ran once, or an index that was built, is no reason to change a role.
+        assert_eq!(spill(&Statement { calls: 1, ..statement.clone() }, None), None);
+        assert_eq!(
+            spill(&Statement { text: "CREATE TABLE u AS SELECT 1".to_owned(), ..statement }, None),
+            None
+        );
+        let huge = Statement { text, calls: 3, temp_blocks: u64::MAX / 8192, ..Statement::default() };
         assert!(
             spill(&huge, Some("api"))
                 .unwrap()

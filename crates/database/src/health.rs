@@ -177,11 +177,11 @@ const HELD_BACK: &str = "
 SELECT /* trimtab_look */ 'session', coalesce(nullif(application_name, ''), 'a session without a name'),
        extract(epoch FROM clock_timestamp() - xact_start)::float8, pid::text, state
   FROM pg_stat_activity
- WHERE backend_type = 'client backend' AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+ WHERE backend_type = 'client backend' AND datname = current_database() AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
    AND xact_start < clock_timestamp() - interval '5 minutes'
 UNION ALL
 SELECT 'prepared', quote_literal(gid), extract(epoch FROM clock_timestamp() - prepared)::float8, '', ''
-  FROM pg_prepared_xacts WHERE prepared < clock_timestamp() - interval '5 minutes'
+  FROM pg_prepared_xacts WHERE database = current_database() AND prepared < clock_timestamp() - interval '5 minutes'
 UNION ALL
 SELECT 'slot', quote_literal(slot_name), coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::float8, '',
        coalesce(xmin::text, catalog_xmin::text, '')
@@ -200,7 +200,14 @@ fn held_back(row: &Row) -> Option<Observation> {
                 "a transaction of {name} is open for {minutes:.0} minutes ({state}): rows that died since cannot be removed"
             ),
             "SELECT pid, application_name, state, now() - xact_start AS age, query FROM pg_stat_activity ORDER BY xact_start",
-            format!("SELECT pg_terminate_backend({pid})"),
+            // What works, such as a backup, is not to be ended by a line that was pasted.
+            if state == "active" {
+                format!(
+                    "SELECT state, query FROM pg_stat_activity WHERE pid = {pid} -- it works: let it end, or ask who runs it"
+                )
+            } else {
+                format!("SELECT pg_terminate_backend({pid})")
+            },
         ),
         "prepared" => (
             format!(

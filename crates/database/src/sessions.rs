@@ -23,6 +23,8 @@ const KEPT_TRANSACTIONS: f64 = 20.0;
 const MIN_POOL: f64 = 10.0;
 /// Looks, less tell nothing of how many are needed.
 const MIN_LOOKS: usize = 10;
+/// Busy connections over all looks: of a pool that rested nobody knows what it needs.
+const MIN_BUSY: usize = 30;
 /// A pool so many times larger than needed is told.
 const TOO_LARGE: f64 = 3.0;
 /// Of pieces of work, so many may find no free connection in a pool that is large enough.
@@ -37,11 +39,15 @@ pub(crate) struct Session {
     pub(crate) wait: String,
     /// Seconds in this state.
     pub(crate) since_s: f64,
+    /// Seconds that it waits for a lock, where the server tells.
+    pub(crate) waited_s: Option<f64>,
     pub(crate) statement: String,
     pub(crate) blockers: Vec<i32>,
     /// Quoted.
     pub(crate) database: String,
     pub(crate) application: String,
+    /// Where it connects from; empty for a Unix socket.
+    pub(crate) address: String,
     /// And no worker of the server's own.
     pub(crate) is_client: bool,
     /// The role may not see what it does.
@@ -77,9 +83,10 @@ struct Wait {
     looks: BTreeSet<usize>,
     /// Sessions that waited at the same time.
     most: usize,
-    longest_s: f64,
-    /// Holders in the newest look.
-    now: BTreeSet<i32>,
+    /// Where a server told: those before 14 do not.
+    longest_s: Option<f64>,
+    /// Holders in the newest look, each with whether it is idle in its transaction.
+    now: BTreeMap<i32, bool>,
     idle: bool,
     database: String,
 }
@@ -97,11 +104,12 @@ fn waits(samples: &[Vec<Session>]) -> Vec<Observation> {
             let wait = seen.entry(key).or_default();
             wait.most = wait.most.max(*together);
             wait.looks.insert(number);
-            wait.longest_s = wait.longest_s.max(waiting.since_s);
+            wait.longest_s = wait.longest_s.into_iter().chain(waiting.waited_s).max_by(f64::total_cmp);
             wait.idle = holder.is_some_and(Session::is_idle_in_transaction);
             wait.database.clone_from(&waiting.database);
-            if number + 1 == samples.len() && holder.is_some_and(|h| h.is_client) {
-                wait.now.extend(pids);
+            if number + 1 == samples.len() {
+                let holders = sample.iter().filter(|s| s.is_client && pids.contains(&s.pid));
+                wait.now.extend(holders.map(|s| (s.pid, s.is_idle_in_transaction())));
             }
         }
     }
@@ -123,16 +131,16 @@ fn waits(samples: &[Vec<Session>]) -> Vec<Observation> {
 
 fn told_wait(statement: &str, holder: &str, wait: &Wait, looks: usize) -> Observation {
     let sessions = if wait.most == 1 { "a session".into() } else { format!("{} sessions", wait.most) };
+    let longest = wait.longest_s.map_or(String::new(), |s| format!(", up to {s:.1} s"));
     let reason = format!(
-        "{sessions} waited for a lock in {} of {looks} looks, up to {:.1} s; it was held by {holder}",
-        wait.looks.len(),
-        wait.longest_s
+        "{sessions} waited for a lock in {} of {looks} looks{longest}; it was held by {holder}",
+        wait.looks.len()
     );
     let look = "SELECT pid, wait_event_type, pg_blocking_pids(pid), query FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
     let observation = Observation::new("lock_wait", statement, reason, look);
     let database = &wait.database;
     if !wait.now.is_empty() {
-        return observation.mend(ended(&wait.now, wait.idle), "");
+        return observation.mend(ended(&wait.now), "");
     }
     let guard = if wait.idle { "idle_in_transaction_session_timeout" } else { "lock_timeout" };
     observation.mend(
@@ -188,10 +196,12 @@ fn named(application: &str) -> String {
 }
 
 /// Ends sessions: a cancelled statement leaves a transaction that does nothing as it is.
-fn ended(pids: &BTreeSet<i32>, idle: bool) -> String {
-    let function = if idle { "pg_terminate_backend" } else { "pg_cancel_backend" };
-    let one = |pid: &i32| format!("SELECT {function}({pid})");
-    pids.iter().take(MAX_ENDED).map(one).collect::<Vec<_>>().join("; ")
+fn ended(sessions: &BTreeMap<i32, bool>) -> String {
+    let one = |(pid, idle): (&i32, &bool)| {
+        let function = if *idle { "pg_terminate_backend" } else { "pg_cancel_backend" };
+        format!("SELECT {function}({pid})")
+    };
+    sessions.iter().take(MAX_ENDED).map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// Transactions of one kind that were open and did nothing.
@@ -199,8 +209,8 @@ fn ended(pids: &BTreeSet<i32>, idle: bool) -> String {
 struct Idle {
     pids: BTreeSet<i32>,
     longest_s: f64,
-    /// Forgotten, in the newest look.
-    now: BTreeSet<i32>,
+    /// Forgotten, in the newest look; all are idle.
+    now: BTreeMap<i32, bool>,
     blocks: bool,
     database: String,
 }
@@ -215,7 +225,7 @@ fn idle(samples: &[Vec<Session>]) -> Vec<Observation> {
             idle.blocks |= sample.iter().any(|s| s.blockers.contains(&session.pid));
             idle.database.clone_from(&session.database);
             if number + 1 == samples.len() && session.since_s >= FORGOTTEN_S {
-                idle.now.insert(session.pid);
+                idle.now.insert(session.pid, true);
             }
         }
     }
@@ -231,7 +241,7 @@ fn idle(samples: &[Vec<Session>]) -> Vec<Observation> {
         let reason = format!("{one} open without work for up to {:.1} s{of}{blocks}: {why}", idle.longest_s);
         let observation = Observation::new("idle_in_transaction", statement, reason, look);
         if !idle.now.is_empty() {
-            return observation.mend(ended(&idle.now, true), "");
+            return observation.mend(ended(&idle.now), "");
         }
         let database = &idle.database;
         observation.mend(
@@ -270,32 +280,39 @@ fn pools(samples: &[Vec<Session>]) -> Vec<Observation> {
     if samples.len() < MIN_LOOKS {
         return Vec::new();
     }
-    let mut seen: BTreeMap<&str, (usize, usize, usize)> = BTreeMap::new();
+    // Each machine's processes have pools of their own.
+    type Pool<'s> = (&'s str, &'s str);
+    let mut seen: BTreeMap<Pool<'_>, (usize, usize, usize)> = BTreeMap::new();
     for sample in samples {
-        let mut now: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        let mut now: BTreeMap<Pool<'_>, (usize, usize)> = BTreeMap::new();
         for session in sample.iter().filter(|s| s.is_client && !s.hidden) {
-            let (open, busy) = now.entry(&session.application).or_default();
+            let (open, busy) = now.entry((&session.application, &session.address)).or_default();
             *open += 1;
             *busy += usize::from(session.state != "idle");
         }
-        for (application, (open, busy)) in now {
-            let (all_open, all_busy, most) = seen.entry(application).or_default();
+        for (pool, (open, busy)) in now {
+            let (all_open, all_busy, most) = seen.entry(pool).or_default();
             *all_open += open;
             *all_busy += busy;
             *most = busy.max(*most);
         }
     }
     let looks = samples.len() as f64;
-    let told = seen.into_iter().filter_map(|(application, (open, busy, most))| {
+    let told = seen.into_iter().filter_map(|((application, address), (open, busy, most))| {
+        if busy < MIN_BUSY {
+            return None;
+        }
         let (open, busy) = (open as f64 / looks, busy as f64 / looks);
         let needed = servers(busy).max(most as u32).max(2);
         if open < MIN_POOL || open < TOO_LARGE * f64::from(needed) {
             return None;
         }
         let who = if application.is_empty() { "applications without a name" } else { application };
+        let from = if address.is_empty() { String::new() } else { format!(" at {address}") };
         let reason = format!(
-            "{who}: {open:.0} connections are open, {busy:.1} of them were busy on average and {most} at most in \
-             {looks:.0} looks; a pool of {needed} would let one piece of work in a hundred wait at such a load"
+            "{who}{from}: {open:.0} connections are open, {busy:.1} of them were busy on average and {most} at most in \
+             {looks:.0} looks; {needed} in all would let one piece of work in a hundred wait at such a load, if its \
+             processes there shared them"
         );
         let look = "SELECT application_name, state, count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' GROUP BY 1, 2 ORDER BY 3 DESC";
         Some(Observation::new("pool_size", who, reason, look))
@@ -327,10 +344,12 @@ mod tests {
             state: state.to_owned(),
             wait: "Client: ClientRead".to_owned(),
             since_s,
+            waited_s: (!blockers.is_empty()).then_some(since_s),
             statement: statement.to_owned(),
             blockers: blockers.to_vec(),
             database: "shop".to_owned(),
             application: "api".to_owned(),
+            address: "10.0.0.7".to_owned(),
             is_client: true,
             hidden: false,
         }
@@ -369,6 +388,10 @@ mod tests {
             session(2, "active", 0.1, "DELETE FROM t", &[1]),
         ];
         assert_eq!(told(std::slice::from_ref(&sample))[0].3, "SELECT pg_cancel_backend(1)");
+        let mut two = sample.clone();
+        two.insert(1, session(3, "idle in transaction", 7.0, "UPDATE t SET a = $1", &[]));
+        two[2].blockers.push(3);
+        assert_eq!(told(&[two])[0].3, "SELECT pg_cancel_backend(1); SELECT pg_terminate_backend(3)");
         assert_eq!(told(&[sample, vec![]])[0].3, "ALTER DATABASE shop SET lock_timeout = '10s'");
         let alone = vec![session(2, "active", 0.1, "DELETE FROM t", &[0])];
         assert!(told(&[alone])[0].2.contains("held by a prepared transaction"));
@@ -420,9 +443,21 @@ mod tests {
         let found = told(&vec![sample(40, 2); 20]);
         assert_eq!(found.len(), 1);
         assert!(found[0].2.contains("40 connections are open, 2.0 of them were busy"), "{}", found[0].2);
-        assert!(found[0].2.contains("a pool of 7 would"), "{}", found[0].2);
+        assert!(found[0].2.contains("7 in all would"), "{}", found[0].2);
         assert_eq!(told(&vec![sample(40, 12); 20]), []);
         assert_eq!(told(&vec![sample(9, 0); 20]), []);
+        // A service that rests tells nothing of what it needs.
+        assert_eq!(told(&vec![sample(40, 0); 200]), []);
+        assert_eq!(told(&vec![sample(40, 1); 20]), []);
+        // Four machines with a pool each are not one pool.
+        let four = |busy| {
+            let mut sessions = sample(40, busy);
+            for session in &mut sessions {
+                session.address = format!("10.0.0.{}", session.pid % 4);
+            }
+            sessions
+        };
+        assert_eq!(told(&vec![four(8); 20]), []);
         assert_eq!(told(&[sample(40, 2)]), []);
     }
 

@@ -90,6 +90,9 @@ impl PlanNode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TableFigures {
     pub name: String,
+    /// Empty where the database has none, or only one that needs no name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub schema: String,
     pub rows: f64,
     pub blocks: u64,
     /// Definitions of the indexes that exist.

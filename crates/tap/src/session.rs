@@ -133,6 +133,10 @@ impl Session {
 
     /// Looked at from time to time: what was done is handed on also where nothing follows it.
     pub(crate) fn quiet(&mut self, now_ns: u64) {
+        // A statement that takes long belongs to what came before it.
+        if self.steps.is_waiting() {
+            return;
+        }
         let (ledger, client) = (&self.ledger, &self.client);
         self.units.quiet(now_ns, &mut |unit| ledger.queue(client, unit));
     }

@@ -144,6 +144,11 @@ impl Steps {
         }
     }
 
+    /// Something was asked that is not answered yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// What is done.
     pub(super) fn take(&mut self) -> Vec<Done> {
         self.share();

@@ -458,3 +458,15 @@ fn a_series_without_an_end_stays_bounded() {
     }
     assert!(talk.end().contains("too many without an answer"));
 }
+
+#[test]
+fn a_statement_that_takes_long_stays_with_the_one_before_it() {
+    let mut talk = Talk::new();
+    talk.say(HELLO, 1_000);
+    talk.say("10 > Q SELECT 1\n20 < T + D + C SELECT 1 + Z I\n30 > Q SELECT pg_sleep(3)", 1_000);
+    talk.session.quiet(5_000_000);
+    talk.say("9000000 < T + D + C SELECT 1 + Z I", 1_000);
+    let told = talk.end();
+    assert_eq!(told.matches("burst").count(), 1, "{told}");
+    assert_eq!(told.matches("SELECT").count(), 3, "{told}");
+}
