@@ -330,7 +330,6 @@ fn environment(of: &Environment) -> Vec<(String, String)> {
     rows
 }
 
-/// A sentence for each section that has nothing to show.
 /// A server was looked at, and no request.
 fn is_database_alone(inputs: &Inputs<'_>) -> bool {
     let alone = |m: &Measured<'_>| {
@@ -341,6 +340,7 @@ fn is_database_alone(inputs: &Inputs<'_>) -> bool {
     inputs.before.as_ref().is_some_and(alone) && inputs.after.is_none() && inputs.steps.is_empty()
 }
 
+/// A sentence for each section that has nothing to show.
 fn missing(data: &ReportData, inputs: &Inputs<'_>) -> BTreeMap<&'static str, String> {
     let mut missing = BTreeMap::new();
     let mut say = |section, empty: bool, why: &str| {

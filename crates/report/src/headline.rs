@@ -6,6 +6,9 @@ use model::{Diagnosis, Finding, Recording, Step};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
+/// The signal of gaps that tell of statements without a plan.
+const PLANS: &str = "plans";
+
 /// How the sentence is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,10 +100,14 @@ impl Headline {
     pub(crate) fn of_database(recording: &Recording, state: usize) -> Self {
         let indexes: BTreeSet<&str> =
             recording.plans.iter().flat_map(|p| &p.what_ifs).map(|w| w.create.as_str()).collect();
-        let tone = if indexes.is_empty() && state == 0 { Tone::Good } else { Tone::Unknown };
+        let (seen, looked_at) = (recording.statements.len(), recording.plans.len());
+        let blind = looked_at == 0 || recording.run.gaps.iter().any(|gap| gap.signal == PLANS);
+        let tone = if indexes.is_empty() && state == 0 && !blind { Tone::Good } else { Tone::Unknown };
         let helped = recording.plans.iter().filter(|p| !p.what_ifs.is_empty()).count();
         let all = plural(recording.statements.len(), "statement");
         let sentence = match indexes.len() {
+            0 if looked_at == 0 && seen > 0 => format!("None of {all} of this database could be looked at."),
+            0 if blind => format!("No index would help the {looked_at} of {all} that could be looked at."),
             0 => format!("No index would help: {all} of this database."),
             1 => format!("1 index would help {helped} of {all} of this database."),
             more => format!("{more} indexes would help {helped} of {all} of this database."),

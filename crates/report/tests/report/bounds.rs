@@ -1,7 +1,7 @@
 //! The page stays small whatever it is made of.
 
 use crate::sample;
-use model::{Diagnosis, EndpointFigures, Recording, SpanFields, Statement};
+use model::{Diagnosis, EndpointFigures, Plan, Recording, SpanFields, Statement};
 use report::{Inputs, Measured, ReportData, html};
 
 const MOST_BYTES: usize = 2_000_000;
@@ -98,9 +98,9 @@ fn no_password_of_an_address_is_on_any_page() {
 #[test]
 fn a_page_of_a_database_alone_says_what_would_help_and_has_no_empty_sections_of_a_service() {
     let statement = Statement { text: "SELECT 1".to_owned(), calls: 1, ..Default::default() };
-    let recording = Recording { statements: vec![statement], ..Recording::default() };
+    let plan = Plan { statement: "SELECT 1".to_owned(), ..Plan::default() };
+    let mut recording = Recording { statements: vec![statement], plans: vec![plan], ..Recording::default() };
     let diagnosis = Diagnosis::default();
-    let measured = Measured { recording: &recording, diagnosis: &diagnosis };
     let state = [report::State {
         kind: "spill",
         subject: "SELECT 1",
@@ -109,11 +109,17 @@ fn a_page_of_a_database_alone_says_what_would_help_and_has_no_empty_sections_of_
         mend: Some("SET work_mem"),
         undo: None,
     }];
-    let inputs = Inputs { before: Some(measured), state: &state, ..Inputs::default() };
-    let page = html(&ReportData::new(&inputs));
+    let page = |recording: &Recording| {
+        let measured = Measured { recording, diagnosis: &diagnosis };
+        html(&ReportData::new(&Inputs { before: Some(measured), state: &state, ..Inputs::default() }))
+    };
+    let told = page(&recording);
     for part in ["No index would help: 1 statement of this database.", "1 thing of its state", "SET work_mem"]
     {
-        assert!(page.contains(part), "{part}");
+        assert!(told.contains(part), "{part}");
     }
-    assert!(page.contains("\"database_alone\":true"));
+    assert!(told.contains("\"database_alone\":true"));
+    // Who could look at nothing has not found that nothing would help.
+    recording.plans.clear();
+    assert!(page(&recording).contains("None of 1 statement of this database could be looked at."));
 }
