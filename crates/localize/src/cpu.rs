@@ -74,11 +74,10 @@ impl OwnTime {
     /// Adds up all services' own time.
     #[must_use]
     pub fn of(facts: &Facts<'_>) -> Self {
-        let roots = facts.shapes().filter(|(_, s)| s.parent.is_none());
         let mut own = Self {
             by_service: HashMap::new(),
             of_entries: HashMap::new(),
-            entries: roots.map(|(_, s)| (s.endpoint, s.service)).collect(),
+            entries: facts.endpoints().map(|(id, endpoint)| (id, endpoint.service)).collect(),
             all: 0.0,
         };
         for (_, shape) in facts.shapes().filter(|(_, s)| matches!(s.class, Class::Server | Class::Internal)) {
@@ -169,7 +168,7 @@ pub fn database_share(facts: &Facts<'_>) -> Option<f64> {
     let cores = facts.saturation.roles.get("database").and_then(|used| used.cores)?;
     let in_calls: f64 = facts
         .shapes()
-        .filter(|(_, shape)| shape.class == Class::Db)
+        .filter(|(_, shape)| shape.class == Class::Db && !facts.shapes.is_lower_layer(shape))
         .map(|(_, shape)| {
             let lasted: f64 =
                 shape.groups.iter().flat_map(|g| facts.nodes(g)).map(|n| seconds(facts, *n)).sum();

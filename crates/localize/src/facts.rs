@@ -196,9 +196,9 @@ impl<'a> Facts<'a> {
     /// Requests of an endpoint per second of the window; of the load where there is one, else of the traces.
     #[must_use]
     pub fn rate_per_s(&self, endpoint: EndpointId) -> f64 {
-        let counted = self.load.endpoints.get(endpoint as usize).map_or(0, |j| j.responses.count());
+        let counted = self.load.endpoints.get(endpoint as usize).map_or(0.0, |j| j.requests);
         let traced = self.shapes.endpoint(endpoint).requests;
-        traced.max(counted as f64) / self.seconds()
+        traced.max(counted) / self.seconds()
     }
 
     /// Length of the window; of the traces where the run does not say; never below one second.

@@ -66,7 +66,8 @@ fn measure(facts: &Facts<'_>, goal: &Goal) -> Option<Measured> {
         metric => {
             let concerned = facts.endpoints().map(|e| e.0).filter(|e| goal.concerns(facts.load.name(*e)));
             let traced = concerned.filter_map(|e| measured_of(facts, e, metric));
-            let unjoined = facts.load.unjoined.iter().filter(|j| goal.concerns(&j.name));
+            let unjoined = facts.load.unjoined.iter().chain(&facts.load.parted);
+            let unjoined = unjoined.filter(|j| goal.concerns(&j.name));
             let figures = traced.chain(unjoined.filter_map(|j| of_operation(facts, j, metric)));
             let by_value = |a: &Measured, b: &Measured| a.value.total_cmp(&b.value);
             match goal.relation {

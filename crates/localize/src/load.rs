@@ -5,7 +5,7 @@ use crate::resolve::Calls;
 use crate::shape::{EndpointId, Shapes, quantile};
 use crate::tree::{Forest, TreeId};
 use crate::variants::BETWEEN;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use model::{Goal, GoalMetric, Histogram, Recording, Relation};
 
 /// Per endpoint what the load knows of it.
@@ -19,6 +19,8 @@ pub struct Joined {
     pub overhead_ns: f64,
     /// Response times as the load measured them.
     pub responses: Histogram,
+    /// Requests that the load made; of one of several kinds of a route, its part of them by its traces.
+    pub requests: f64,
     pub errors: u64,
     /// Requests that were joined by trace id.
     pub joined: u64,
@@ -38,6 +40,9 @@ pub struct Load {
     pub endpoints: Vec<Joined>,
     /// Operations of the load that no endpoint was joined with: nothing but their figures is known.
     pub unjoined: Vec<Joined>,
+    /// Operations whose requests are several endpoints: these have the figures of their traces, and goals for the
+    /// operation as a whole its own.
+    pub parted: Vec<Joined>,
     /// By tree: the client's time less the root span's, nanoseconds.
     overheads: HashMap<TreeId, f64>,
 }
@@ -95,24 +100,42 @@ pub fn join(recording: &Recording, forest: &Forest, shapes: &Shapes, calls: &Cal
             .map_or_else(|| name.to_owned(), Clone::clone);
         load.endpoints.push(joined);
     }
-    part_shared(shapes, calls, &mut load);
+    part_shared(recording, shapes, calls, &mut load);
     add_responses(recording, &mut load);
     load
 }
 
 /// One operation of the load that calls several kinds of one route is none of them: its figures stand alone.
-fn part_shared(shapes: &Shapes, calls: &Calls, load: &mut Load) {
-    let mut used: HashMap<u32, usize> = HashMap::new();
-    for operation in load.endpoints.iter().filter_map(|j| j.operation) {
-        *used.entry(operation).or_default() += 1;
+fn part_shared(recording: &Recording, shapes: &Shapes, calls: &Calls, load: &mut Load) {
+    let mut parted: HashSet<u32> = HashSet::new();
+    let mut used: HashMap<u32, (usize, f64)> = HashMap::new();
+    for (joined, endpoint) in load.endpoints.iter().zip(&shapes.endpoints) {
+        if let Some(operation) = joined.operation {
+            let used = used.entry(operation).or_default();
+            used.0 += 1;
+            used.1 += endpoint.requests;
+        }
     }
     for (joined, endpoint) in load.endpoints.iter_mut().zip(&shapes.endpoints) {
         let name = calls.name(endpoint.template);
-        if name.contains(BETWEEN) && joined.operation.is_some_and(|o| used.get(&o) > Some(&1)) {
-            joined.operation = None;
-            joined.name = name.to_owned();
-        }
+        let Some(operation) = joined.operation.filter(|_| name.contains(BETWEEN)) else { continue };
+        let Some((_, traced)) = used.get(&operation).filter(|(kinds, _)| *kinds > 1) else { continue };
+        joined.operation = None;
+        joined.name = name.to_owned();
+        let made: u64 =
+            recording.latencies.iter().filter(|c| c.operation == operation).map(|c| c.response.count()).sum();
+        joined.requests = made as f64 * endpoint.requests / traced.max(f64::MIN_POSITIVE);
+        parted.insert(operation);
     }
+    let mut parted: Vec<u32> = parted.into_iter().collect();
+    parted.sort_unstable();
+    let names = &recording.run.operations;
+    let whole = |operation: u32| Joined {
+        operation: Some(operation),
+        name: names.get(operation as usize).cloned().unwrap_or_default(),
+        ..Joined::default()
+    };
+    load.parted = parted.into_iter().map(whole).collect();
 }
 
 fn winner(votes: &[u64]) -> Option<u32> {
@@ -133,7 +156,8 @@ fn by_name(recording: &Recording, endpoint: &str) -> Option<u32> {
 fn add_responses(recording: &Recording, load: &mut Load) {
     for (operation, name) in (0..).zip(&recording.run.operations) {
         let used = recording.latencies.iter().any(|c| c.operation == operation);
-        if used && load.endpoints.iter().all(|j| j.operation != Some(operation)) {
+        let parted = load.parted.iter().any(|j| j.operation == Some(operation));
+        if used && !parted && load.endpoints.iter().all(|j| j.operation != Some(operation)) {
             load.unjoined.push(Joined {
                 operation: Some(operation),
                 name: name.clone(),
@@ -141,11 +165,12 @@ fn add_responses(recording: &Recording, load: &mut Load) {
             });
         }
     }
-    let all = load.endpoints.iter_mut().chain(&mut load.unjoined);
+    let all = load.endpoints.iter_mut().chain(&mut load.unjoined).chain(&mut load.parted);
     let mut by_operation: Vec<&mut Joined> = all.filter(|j| j.operation.is_some()).collect();
     for cell in &recording.latencies {
         for joined in by_operation.iter_mut().filter(|j| j.operation == Some(cell.operation)) {
             joined.responses.merge(&cell.response);
+            joined.requests += cell.response.count() as f64;
             joined.errors += u64::from(cell.errors);
         }
     }
@@ -214,6 +239,33 @@ mod tests {
         facts(&recording, |facts| {
             let unjoined = &facts.load.unjoined;
             assert_eq!((unjoined.len(), unjoined[0].name.as_str(), unjoined[0].errors), (1, "other", 2));
+        });
+    }
+
+    #[test]
+    fn an_operation_of_several_kinds_is_counted_once() {
+        let mut recording = drawn(
+            r#"
+            repeat 3
+            edge server "GET /api/{path}" 0..60
+              edge http "GET http://shop/items" 1..59
+                shop server "GET /items" 2..58
+
+            edge server "GET /api/{path}" 0..30
+              edge http "GET http://shop/home" 1..29
+                shop server "GET /home" 2..28
+            "#,
+        );
+        recording.run.operations = vec!["GET /api/{path}".to_owned()];
+        let mut cell = LatencyCell::default();
+        (0..400).for_each(|_| cell.response.record(50_000_000));
+        recording.latencies = vec![cell];
+        facts(&recording, |facts| {
+            assert!(facts.load.unjoined.is_empty());
+            let whole = &facts.load.parted;
+            assert_eq!((whole.len(), whole[0].responses.count()), (1, 400));
+            let requests: Vec<f64> = facts.load.endpoints.iter().map(|j| j.requests).collect();
+            assert_eq!(requests, [300.0, 100.0]);
         });
     }
 

@@ -3,7 +3,7 @@
 
 use crate::critical::Critical;
 use crate::resolve::{Calls, Class};
-use crate::tree::{Forest, NONE, NodeId, TreeId};
+use crate::tree::{Forest, NONE, NodeId, Tree, TreeId};
 use hashbrown::{HashMap, HashSet};
 use model::Sym;
 use std::ops::Range;
@@ -149,9 +149,20 @@ pub struct Shapes {
     pub weights: Vec<f32>,
     /// Nodes that found no room among the shapes.
     pub unshaped: u64,
+    /// Spans that stand alone beside a service's requests, and belong to no endpoint.
+    pub lone: u64,
 }
 
 impl Shapes {
+    /// A driver's span directly below a mapper's of the same statement: one call, seen twice.
+    #[must_use]
+    pub fn is_lower_layer(&self, shape: &Shape) -> bool {
+        let same = |above: &Shape| {
+            (above.service, above.class, above.template) == (shape.service, shape.class, shape.template)
+        };
+        shape.parent.is_some_and(|above| same(self.shape(above)))
+    }
+
     #[must_use]
     pub fn shape(&self, id: ShapeId) -> &Shape {
         &self.all[id as usize]
@@ -225,6 +236,15 @@ struct Key {
     template: Sym,
 }
 
+/// Of a service's time: what single spans of one name take beside its requests.
+const LONE_SHARE: f64 = 0.01;
+
+/// One span alone that is no request by its kind.
+fn is_lone(forest: &Forest, tree: &Tree) -> bool {
+    let class = forest.node(tree.root).class;
+    tree.end == tree.root + 1 && matches!(class, Class::Internal | Class::Http | Class::Rpc)
+}
+
 struct Builder<'a> {
     forest: &'a Forest,
     calls: &'a Calls,
@@ -236,17 +256,15 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn find_endpoints(&mut self, variants: &[Option<Sym>]) {
-        let answering = self.answering();
+        let aside = self.aside();
         for (id, tree) in (0..).zip(&self.forest.trees) {
             let entry = entry(self.forest, tree.root);
             let node = self.forest.node(entry);
             let call = &self.calls.rows[node.row as usize];
             // The half of a shared span that tells neither name nor time.
             let nothing = call.template == Sym::EMPTY && self.forest.root_ns(tree) == 0;
-            // What a service does beside its requests: a name looked up, a connection kept alive.
-            let lone = tree.end == tree.root + 1
-                && matches!(node.class, Class::Internal | Class::Http | Class::Rpc)
-                && answering.contains(&call.service);
+            let lone = is_lone(self.forest, tree) && aside.contains(&(call.service, call.template));
+            self.out.lone += u64::from(lone);
             let none = tree.orphan || nothing || lone || node.class.is_storage() || node.class == Class::Pool;
             let name = variants.get(id as usize).copied().flatten().unwrap_or(call.template);
             let endpoint = (!none).then(|| self.endpoint(call.service, name, node.class));
@@ -263,11 +281,38 @@ impl Builder<'_> {
         }
     }
 
-    /// Services that mark their requests as such.
-    fn answering(&self) -> HashSet<Sym> {
-        let roots = self.forest.trees.iter().map(|tree| self.forest.node(tree.root));
-        let entries = roots.filter(|node| node.class == Class::Server);
-        entries.map(|node| self.calls.rows[node.row as usize].service).collect()
+    /// What services that mark their requests as such do beside them in single spans, little in all: a name looked up, a
+    /// connection kept alive. A job that takes its time is none of it.
+    fn aside(&self) -> HashSet<(Sym, Sym)> {
+        let (mut of_services, mut lone) = (HashMap::<Sym, i64>::new(), HashMap::<(Sym, Sym), i64>::new());
+        let mut answering = HashSet::new();
+        for tree in &self.forest.trees {
+            let node = self.forest.node(tree.root);
+            let call = &self.calls.rows[node.row as usize];
+            let ns = self.forest.root_ns(tree);
+            let all = of_services.entry(call.service).or_default();
+            *all = all.saturating_add(ns);
+            if node.class == Class::Server {
+                answering.insert(call.service);
+            }
+            if is_lone(self.forest, tree) {
+                let all = lone.entry((call.service, call.template)).or_default();
+                *all = all.saturating_add(ns);
+            }
+        }
+        let little = |(service, ns): (Sym, i64)| {
+            ns as f64 <= LONE_SHARE * of_services.get(&service).copied().unwrap_or(0) as f64
+        };
+        let of_a_network = |name: Sym| {
+            let name = self.calls.name(name);
+            ["dns.", "tcp.", "tls.", "ipc."].iter().any(|kind| name.starts_with(kind))
+        };
+        lone.into_iter()
+            .filter(|((service, name), ns)| {
+                answering.contains(service) && (of_a_network(*name) || little((*service, *ns)))
+            })
+            .map(|(named, _)| named)
+            .collect()
     }
 
     fn endpoint(&mut self, service: Sym, template: Sym, class: Class) -> EndpointId {

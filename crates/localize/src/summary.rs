@@ -88,6 +88,11 @@ pub(crate) fn gaps(facts: &Facts<'_>) -> Vec<Gap> {
         "synchronise the clocks of the hosts; times on the way between services are estimates until then",
     );
     add(
+        facts.shapes.lone,
+        "spans stand alone beside the requests of their service, and take little; they are no endpoints",
+        "none needed, unless they are requests: mark those with the kind SERVER",
+    );
+    add(
         facts.shapes.unshaped,
         "spans were not told apart: names or statements hold values that are not recognised",
         "keep values out of span names; send statements with placeholders",

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub(crate) const BETWEEN: &str = model::VARIANT;
 /// Attribute that names a GraphQL operation.
 const OPERATION: &str = "graphql.operation.name";
+/// Attributes that tell the path of a request, or end with it.
+const PATHS: &[&str] = &["url.path", "http.target", "url.full", "http.url"];
 /// How GraphQL's instrumentations name the span of a field.
 const FIELD: &str = "graphql.resolve ";
 /// Fields that name an operation without a name.
@@ -24,7 +26,8 @@ const KNOWN_SHARE: f64 = 0.9;
 /// By tree: the name of its endpoint where its route has several kinds.
 #[must_use]
 pub(crate) fn variants(table: &SpanTable, forest: &Forest, calls: &mut Calls) -> Vec<Option<Sym>> {
-    let reader = Reader { table, forest, operation: table.strings.find(OPERATION) };
+    let paths = PATHS.iter().filter_map(|key| table.strings.find(key)).collect();
+    let reader = Reader { table, forest, operation: table.strings.find(OPERATION), paths };
     let mut routes: BTreeMap<(Sym, Sym), Route> = BTreeMap::new();
     for (at, tree) in forest.trees.iter().enumerate() {
         let entry = shape::entry(forest, tree.root);
@@ -71,11 +74,16 @@ struct Reader<'a> {
     forest: &'a Forest,
     /// The key of an operation's name, if any span has it.
     operation: Option<Sym>,
+    /// Keys of the path or address of a request.
+    paths: Vec<Sym>,
 }
 
 impl Reader<'_> {
     fn kind(&self, calls: &Calls, tree: &Tree, entry: NodeId) -> Option<String> {
-        self.graphql(calls, tree, entry).or_else(|| self.handed_on(calls, entry))
+        self.graphql(calls, tree, entry).or_else(|| {
+            let template = calls.rows[self.forest.node(entry).row as usize].template;
+            is_open_ended(calls.name(template)).then(|| self.handed_on(calls, entry)).flatten()
+        })
     }
 
     /// The operation's name, or the fields that an operation without a name asks for.
@@ -104,6 +112,14 @@ impl Reader<'_> {
         (!fields.is_empty()).then(|| format!("{{ {} }}", fields.join(" ")))
     }
 
+    /// Of the path that a request was made for, where the span tells it.
+    fn last_segment(&self, node: NodeId) -> Option<&str> {
+        let attributes = self.table.packed_attributes(self.forest.node(node).row as usize);
+        let told = self.paths.iter().find_map(|key| attributes.iter().find(|a| a.key == *key))?;
+        let path = self.table.strings.get(told.value.as_sym()?).split(['?', '#']).next()?;
+        path.trim_end_matches('/').rsplit('/').next()
+    }
+
     /// What another service is asked, where nothing else is asked of anybody.
     fn handed_on(&self, calls: &Calls, entry: NodeId) -> Option<String> {
         let service = |node: NodeId| calls.rows[self.forest.node(node).row as usize].service;
@@ -123,8 +139,22 @@ impl Reader<'_> {
             }
         }
         let callee = callee?;
+        // A gateway asks for what it was asked for.
+        if let (Some(asked), Some(asks)) = (self.last_segment(entry), self.last_segment(callee))
+            && asked != asks
+        {
+            return None;
+        }
         Some(calls.name(calls.rows[self.forest.node(callee).row as usize].template).to_owned())
     }
+}
+
+/// A route that takes whatever lies below it, or a span without any: an ordinary route may ask one of several
+/// services, too, and is one endpoint.
+fn is_open_ended(template: &str) -> bool {
+    let Some((_, path)) = template.split_once(' ') else { return true };
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or("");
+    last.is_empty() || last.starts_with(['{', ':', '<', '[']) || last.contains('*')
 }
 
 #[cfg(test)]
@@ -199,6 +229,30 @@ mod tests {
             "shop server \"GET /items\" 2..20\n          edge db \"SELECT 1\" 59..60",
         );
         assert_eq!(endpoints(&more), ["GET /api/{path}"]);
+    }
+
+    #[test]
+    fn a_route_that_asks_one_of_two_services_is_one_endpoint() {
+        let quote = GATEWAY.replace("GET /api/{path}", "GET /quote");
+        assert_eq!(endpoints(&quote), ["GET /quote"]);
+        // With a parameter at its end, what was asked for decides.
+        let asked = |path: &str, of: &str| {
+            let entry = format!("edge server \"GET /api/{{path}}\" {of}");
+            (entry.clone(), format!("{entry} url.path={path}"))
+        };
+        let told = |first: &str, second: &str| {
+            let ((a, b), (c, d)) = (asked(first, "0..60"), asked(second, "0..30"));
+            GATEWAY
+                .replace(&a, &b)
+                .replace(&c, &d)
+                .replace(
+                    "shop server \"GET /items\" 2..58",
+                    "shop server \"GET /items\" 2..58 url.path=/items",
+                )
+                .replace("shop server \"GET /home\" 2..28", "shop server \"GET /home\" 2..28 url.path=/home")
+        };
+        assert_eq!(endpoints(&told("/api/7", "/api/8")), ["GET /api/{path}"]);
+        assert_eq!(endpoints(&told("/api/items", "/api/home")).len(), 2);
     }
 
     #[test]

@@ -295,3 +295,27 @@ fn a_sampled_trace_stands_for_those_that_were_left_out() {
     assert_eq!((figures.traces, figures.requests), (100, 5050));
     assert!((figures.p95_ms - 10.0).abs() < 1e-6 && figures.rate_per_s > 500.0, "{figures:?}");
 }
+
+#[test]
+fn a_job_that_takes_its_time_is_an_endpoint_and_a_name_looked_up_is_none() {
+    let spans = |cleanup: &str| {
+        fixture::spans(&format!(
+            "repeat 20\nshop server \"GET /items\" 0..100\n  shop db \"SELECT * FROM items\" 5..90\n\nrepeat 20\nshop internal \"cron.cleanup\" {cleanup}\n\nrepeat 5\nshop internal \"dns.lookup\" 0..80\n"
+        ))
+        .expect("a drawing")
+    };
+    let told = |cleanup: &str| {
+        let recording = Recording { spans: spans(cleanup), ..Recording::default() };
+        let diagnosis = localize(&recording, &Options::default());
+        let aside =
+            diagnosis.gaps.iter().find(|g| g.reason.contains("stand alone")).map(|g| g.reason.clone());
+        let names: Vec<String> = diagnosis.recording.endpoints.into_iter().map(|e| e.endpoint).collect();
+        (names, aside.unwrap_or_default())
+    };
+    let (names, aside) = told("0..5000");
+    assert_eq!(names, ["GET /items", "cron.cleanup"]);
+    assert!(aside.starts_with("5 spans"), "{aside}");
+    let (names, aside) = told("0..0.5");
+    assert_eq!(names, ["GET /items"]);
+    assert!(aside.starts_with("25 spans"), "{aside}");
+}

@@ -67,9 +67,12 @@ impl Judge<'_> {
             for told in (rule.run)(self.code) {
                 let endpoint = told.endpoint;
                 let again = told.claims.iter().any(|frame| claimed.contains(&(endpoint, *frame)));
-                let spilled = NAMES_CODE.contains(&rule.name)
-                    && told.claims.first().is_some_and(|frame| self.code.is_spilled(endpoint, *frame));
-                if again || spilled || counts[endpoint] == MAX_PER_RULE {
+                // Asked last: it walks the whole profile.
+                let spilled = || {
+                    NAMES_CODE.contains(&rule.name)
+                        && told.claims.first().is_some_and(|frame| self.code.is_spilled(endpoint, *frame))
+                };
+                if again || counts[endpoint] == MAX_PER_RULE || spilled() {
                     continue;
                 }
                 let claims = told.claims.clone();

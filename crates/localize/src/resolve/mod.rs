@@ -645,11 +645,5 @@ pub(crate) fn hides_parameters(text: &str) -> bool {
     template::hides_parameters(text)
 }
 
-/// Whether two texts of whatever origin name the same statement.
-#[must_use]
-pub(crate) fn same_statement(one: &str, other: &str) -> bool {
-    one == other || statement_key(one) == statement_key(other)
-}
-
 #[cfg(test)]
 mod tests;

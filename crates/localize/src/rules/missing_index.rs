@@ -2,11 +2,11 @@
 
 use super::{Candidate, Fix, LoadEffect, Rule, Signal};
 use crate::facts::Facts;
-use crate::resolve::same_statement;
-use crate::shape::{Shape, ShapeId};
+use crate::shape::{EndpointId, Shape, ShapeId};
 use crate::simulate::{Cost, Transform};
+use hashbrown::HashMap;
 use model::{Grade, Plan, Remedy, RemedyKind, Statement, TableFigures, WhatIf, WhatIfMethod};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) const RULE: Rule = Rule {
@@ -23,44 +23,60 @@ const COST_FACTOR: f64 = 3.0;
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     let total_ms: f64 = facts.recording.statements.iter().map(|s| s.total_ms).sum();
-    facts
-        .shapes()
-        .filter(|(_, shape)| shape.class.is_storage())
-        .filter_map(|(id, shape)| {
-            let plan = facts.plan(shape.template)?;
-            let what_if = best(facts, plan)?;
-            let statement = statement(facts, plan);
-            let share = statement.map_or(0.0, |s| s.total_ms / total_ms.max(f64::MIN_POSITIVE));
-            let with = companions(facts, id, shape, what_if);
-            // One finding for an index and an endpoint: that of the statement with most of its time.
-            let most = with.iter().all(|(other, with, case)| {
-                best(facts, case.plan).is_none_or(|b| b.create != what_if.create)
-                    || (with.path_share, other) < (shape.path_share, &id)
-            });
-            // A statement that is little of the whole database may be most of a request that is rarely asked for.
-            (most && share.max(shape.path_share) >= facts.thresholds.index_time_share)
-                .then(|| candidate(facts, id, shape, &Case { plan, what_if, statement, share }, &with))
-        })
-        .collect()
+    // Of each endpoint, the statements with a plan.
+    let mut planned: HashMap<EndpointId, Vec<Planned<'_>>> = HashMap::new();
+    for (id, shape) in facts.shapes().filter(|(_, shape)| shape.class.is_storage()) {
+        let Some(plan) = facts.plan(shape.template) else { continue };
+        let statement = facts.statement(shape.template);
+        let share = statement.map_or(0.0, |s| s.total_ms / total_ms.max(f64::MIN_POSITIVE));
+        let one = Planned { id, shape, plan, statement, share, best: best(facts, plan) };
+        planned.entry(shape.endpoint).or_default().push(one);
+    }
+    let mut all: Vec<(ShapeId, Candidate)> =
+        planned.values().flat_map(|of_endpoint| on_endpoint(facts, of_endpoint)).collect();
+    all.sort_by_key(|(id, _)| *id);
+    all.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// Other statements of the same endpoint that the same index would serve.
-fn companions<'f>(
-    facts: &'f Facts<'_>,
+/// A statement of an endpoint.
+struct Planned<'a> {
     id: ShapeId,
-    shape: &Shape,
-    what_if: &WhatIf,
-) -> Vec<(ShapeId, &'f Shape, Case<'f>)> {
-    facts
-        .shapes()
-        .filter(|(other, with)| *other != id && with.endpoint == shape.endpoint && with.class.is_storage())
-        .filter_map(|(other, with)| {
-            let plan = facts.plan(with.template)?;
-            let same = plan.what_ifs.iter().find(|w| w.create == what_if.create)?;
-            let case = Case { plan, what_if: same, statement: statement(facts, plan), share: 0.0 };
-            Some((other, with, case))
-        })
-        .collect()
+    shape: &'a Shape,
+    plan: &'a Plan,
+    statement: Option<&'a Statement>,
+    /// Of the database's time.
+    share: f64,
+    best: Option<&'a WhatIf>,
+}
+
+impl<'a> Planned<'a> {
+    fn case(&self, create: &str) -> Option<Case<'a>> {
+        let what_if = self.plan.what_ifs.iter().find(|w| w.create == create)?;
+        Some(Case { plan: self.plan, what_if, statement: self.statement, share: self.share })
+    }
+}
+
+/// One finding for an index and an endpoint: that of the statement with most of its time.
+fn on_endpoint(facts: &Facts<'_>, all: &[Planned<'_>]) -> Vec<(ShapeId, Candidate)> {
+    // A statement that is little of the whole database may be most of a request that is rarely asked for.
+    let counts = |p: &&Planned<'_>| p.share.max(p.shape.path_share) >= facts.thresholds.index_time_share;
+    let mut first: BTreeMap<&str, &Planned<'_>> = BTreeMap::new();
+    for one in all.iter().filter(counts) {
+        let Some(what_if) = one.best else { continue };
+        let known = first.entry(&what_if.create).or_insert(one);
+        if (known.shape.path_share, known.id) < (one.shape.path_share, one.id) {
+            *known = one;
+        }
+    }
+    let told = |(create, one): (&str, &Planned<'_>)| {
+        let with: Vec<(ShapeId, &Shape, Case<'_>)> = all
+            .iter()
+            .filter(|other| other.id != one.id)
+            .filter_map(|other| Some((other.id, other.shape, other.case(create)?)))
+            .collect();
+        Some((one.id, candidate(facts, one.id, one.shape, &one.case(create)?, &with)))
+    };
+    first.into_iter().filter_map(told).collect()
 }
 
 struct Case<'a> {
@@ -68,10 +84,6 @@ struct Case<'a> {
     what_if: &'a WhatIf,
     statement: Option<&'a Statement>,
     share: f64,
-}
-
-fn statement<'a>(facts: &Facts<'a>, plan: &Plan) -> Option<&'a Statement> {
-    facts.recording.statements.iter().find(|s| same_statement(&s.text, &plan.statement))
 }
 
 /// The index that helps most, if it helps enough. Executed ones are believed before estimated ones.

@@ -19,17 +19,18 @@ pub(super) const RULE: Rule = Rule {
     name: "serial_calls",
     needs: &[Signal::Traces],
     why: "Waits that could run side by side are added up.",
-    how: "Reads below one parent, each once, follow each other closely and never overlap in 95 % of the requests. They are taken for independent where they were seen to overlap, or where every value they are given was known before the first of them: it is in the request's URL, always the same, given to the first as well, or (where values are not sent) compared with the same key. Calls to different services that do not tell their values are believed less. Never within a transaction of several statements; not a page of a list and the count of it, nor what most endpoints of the service read first (a session).",
+    how: "Reads below one parent, each once, follow each other closely and never overlap in 95 % of the requests. They are taken for independent where they were seen to overlap, or where every value they are given was known before the first of them: it is in the request's URL, always the same, given to the first as well, or (where values are not sent) compared with the same key. Calls to different services that do not tell their values are believed less. Never within a transaction of several statements; not a page of a list and the count of it, nor what most endpoints of the service read before anything of their own (a session).",
     predicts: "The calls start together: the longest of them, by request, and 0.2 ms for each further one to start; where the CPU is more than 60 % busy, longer by its load and by what the calls compute (a database by what its processes used, a call that nobody watched half of its time). Statements on one connection stay one after another. At worst only different callees run side by side.",
     run,
 };
 
 fn run(facts: &Facts<'_>) -> Vec<Candidate> {
     let common = chain::common(facts);
+    let machine = Machine::of(facts);
     (0..)
         .zip(&facts.shapes.all)
         .flat_map(|(parent, _)| chain::below(facts, parent, &common))
-        .filter_map(|chain| best(facts, &chain))
+        .filter_map(|chain| best(facts, &chain, &machine))
         .collect()
 }
 
@@ -40,14 +41,14 @@ struct Side {
     doubtful: bool,
 }
 
-fn best(facts: &Facts<'_>, chain: &Chain) -> Option<Candidate> {
+fn best(facts: &Facts<'_>, chain: &Chain, machine: &Machine) -> Option<Candidate> {
     let sides = (0..chain.shapes.len()).map(|start| from(facts, chain, start));
     let saved = |side: &Side| {
         let each = side.calls.iter().map(|id| facts.shape(*id).duration_p50_ns);
         each.clone().sum::<f64>() - each.fold(0.0, f64::max)
     };
     let side = sides.filter(|s| s.calls.len() >= 2).max_by(|a, b| saved(a).total_cmp(&saved(b)))?;
-    Some(candidate(facts, chain, &side))
+    Some(candidate(facts, chain, &side, machine))
 }
 
 /// The call at `start` and the later ones that could have begun with it.
@@ -83,7 +84,7 @@ fn from(facts: &Facts<'_>, chain: &Chain, start: usize) -> Side {
     side
 }
 
-fn candidate(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Candidate {
+fn candidate(facts: &Facts<'_>, chain: &Chain, side: &Side, machine: &Machine) -> Candidate {
     let calls = &side.calls;
     let endpoint = facts.shape(calls[0]).endpoint;
     let title =
@@ -116,7 +117,7 @@ fn candidate(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Candidate {
             "no call is given a value that was not known before the first of them".to_owned()
         },
     ];
-    candidate.fix = Some(fix(facts, chain, side));
+    candidate.fix = Some(fix(facts, chain, side, machine));
     candidate.remedies = vec![Remedy {
         kind: RemedyKind::Code,
         text: "start the calls together and wait for all: join!, asyncio.gather, Promise.all, errgroup, Task.WhenAll; statements of one database each on a pooled connection of its own".to_owned(),
@@ -132,12 +133,12 @@ const CALM: f64 = 0.6;
 /// A call of which nothing is known computes for this share of its time and waits for the rest.
 const UNWATCHED: f64 = 0.5;
 
-fn fix(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Fix {
+fn fix(facts: &Facts<'_>, chain: &Chain, side: &Side, machine: &Machine) -> Fix {
     let parallel = |lanes: Vec<Vec<ShapeId>>, stretch: f64| {
         vec![Transform::Parallel { lanes, dispatch_ns: facts.thresholds.dispatch_ms * 1e6, stretch }]
     };
-    let likely = stretch(facts, &side.calls, UNWATCHED);
-    let longest = stretch(facts, &side.calls, 1.0);
+    let likely = stretch(facts, &side.calls, machine, UNWATCHED);
+    let longest = stretch(facts, &side.calls, machine, 1.0);
     let point = lanes(&side.calls, |one, other| chain.on_one_connection(facts, one, other));
     let least = lanes(&side.calls, |one, other| chain::callee(facts, one) == chain::callee(facts, other));
     let most = lanes(&side.calls, |_, _| false);
@@ -153,11 +154,26 @@ fn fix(facts: &Facts<'_>, chain: &Chain, side: &Side) -> Fix {
     }
 }
 
+/// What the prediction needs to know of the machine.
+struct Machine {
+    /// Share of the CPU in use, where it is more than a little.
+    busy: Option<f64>,
+    /// Share of the database's calls that is computing.
+    database: Option<f64>,
+}
+
+impl Machine {
+    fn of(facts: &Facts<'_>) -> Self {
+        let busy = facts.saturation.cpu().filter(|u| *u >= CALM);
+        Self { busy, database: busy.and_then(|_| database_share(facts)) }
+    }
+}
+
 /// How much longer calls take side by side: the longest shares a busy CPU with what the others compute, as far as it
 /// computes itself. `unwatched`: the share of its time that a call computes of which nothing is known.
-fn stretch(facts: &Facts<'_>, calls: &[ShapeId], unwatched: f64) -> f64 {
-    let Some(busy) = facts.saturation.cpu().filter(|u| *u >= CALM) else { return 1.0 };
-    let database = database_share(facts);
+fn stretch(facts: &Facts<'_>, calls: &[ShapeId], machine: &Machine, unwatched: f64) -> f64 {
+    let Some(busy) = machine.busy else { return 1.0 };
+    let database = machine.database;
     let of = |id: &ShapeId| {
         let shape = facts.shape(*id);
         let share = database.filter(|_| shape.class == Class::Db).unwrap_or(unwatched);

@@ -64,19 +64,12 @@ fn is_one(facts: &Facts<'_>, shape: &Shape) -> bool {
         _ => false,
     };
     kind && effect(facts, shape) == Effect::Read
-        && !is_lower_layer(facts, shape)
+        // What is to be remembered is told on the mapper's span.
+        && !facts.shapes.is_lower_layer(shape)
         && shape.params_known == shape.calls
         && shape.path_share >= t.cache_path_share
         && shape.calls_mean < f64::from(t.n_plus_one_calls)
         && shape.errors * 2 < shape.calls
-}
-
-/// A driver's span directly below a mapper's of the same statement: what is to be remembered is told on that.
-fn is_lower_layer(facts: &Facts<'_>, shape: &Shape) -> bool {
-    let same = |above: &Shape| {
-        (above.service, above.class, above.template) == (shape.service, shape.class, shape.template)
-    };
-    shape.parent.is_some_and(|above| same(facts.shape(above)))
 }
 
 /// Calls that write, by what they write to, and the endpoints that do.

@@ -6,7 +6,7 @@ use crate::resolve::Class;
 use crate::rules::patterns::effect::{Effect, effect, subjects};
 use crate::rules::patterns::{nodes, values};
 use crate::shape::{EndpointId, NO_SHAPE, Shape, ShapeId};
-use crate::tree::NodeId;
+use crate::tree::{NONE, NodeId};
 use hashbrown::{HashMap, HashSet};
 use model::Sym;
 use std::collections::BTreeMap;
@@ -37,21 +37,49 @@ pub(super) struct Instance {
 /// Calls by service and template.
 pub(super) type Common = HashSet<(Sym, Sym)>;
 
-/// Calls that most endpoints of a service make, three or more: a session, a user, rights. What follows waits for them
-/// on purpose.
+/// Calls that most endpoints which enter a service make, three or more, before any other: a session, a user, rights.
+/// What follows waits for them on purpose.
 pub(super) fn common(facts: &Facts<'_>) -> Common {
     let mut endpoints: HashMap<(Sym, Sym), HashSet<EndpointId>> = HashMap::new();
     for (_, shape) in facts.shapes().filter(|(_, s)| s.class.is_call()) {
         endpoints.entry((shape.service, shape.template)).or_default().insert(shape.endpoint);
     }
-    let mut all: HashMap<Sym, usize> = HashMap::new();
-    for (_, endpoint) in facts.endpoints() {
-        *all.entry(endpoint.service).or_default() += 1;
+    let mut entering: HashMap<Sym, HashSet<EndpointId>> = HashMap::new();
+    for (_, shape) in facts.shapes() {
+        entering.entry(shape.service).or_default().insert(shape.endpoint);
     }
     let most = |((service, _), by): &((Sym, Sym), HashSet<EndpointId>)| {
-        by.len() >= MIN_COMMON && by.len() * 2 > all.get(service).copied().unwrap_or(usize::MAX / 2)
+        by.len() >= MIN_COMMON && entering.get(service).is_some_and(|all| by.len() * 2 > all.len())
     };
-    endpoints.into_iter().filter(most).map(|(call, _)| call).collect()
+    let mut common: Common = endpoints.into_iter().filter(most).map(|(call, _)| call).collect();
+    // What an endpoint reads of its own before it shows that nobody waits for it on purpose.
+    let late: Vec<(Sym, Sym)> = facts
+        .shapes()
+        .filter(|(_, s)| s.class.is_call() && common.contains(&(s.service, s.template)))
+        .filter(|(_, s)| {
+            s.groups
+                .first()
+                .and_then(|g| facts.nodes(g).first())
+                .is_some_and(|n| comes_late(facts, *n, &common))
+        })
+        .map(|(_, s)| (s.service, s.template))
+        .collect();
+    late.iter().for_each(|call| drop(common.remove(call)));
+    common
+}
+
+/// Whether the caller makes another call before it that is none of the common ones.
+fn comes_late(facts: &Facts<'_>, node: NodeId, common: &Common) -> bool {
+    let parent = facts.node(node).parent;
+    if parent == NONE {
+        return false;
+    }
+    facts.forest.children(parent).take(MAX_CHILDREN).take_while(|child| *child < node).any(|child| {
+        let call = facts.call(child);
+        facts.node(child).class.is_call()
+            && !facts.is_control(child)
+            && !common.contains(&(call.service, call.template))
+    })
 }
 
 /// All chains below a shape.
@@ -146,10 +174,11 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
             broken |= transaction.change(open, node.start_ns < ended(facts, &steps), &mut steps);
         } else if transaction.open && transaction.calls > 0 {
             // The second statement of one transaction: neither it nor what comes after follows anything freely.
-            transaction.calls += u32::from(node.class.is_call());
+            transaction.calls += u32::from(makes_calls(facts, child));
             broken = true;
         } else if eligible.contains(&shape) {
             transaction.calls += u32::from(transaction.open);
+            transaction.has_step |= transaction.open;
             let follows = steps.last().map_or(Follows::Not, |(_, before, _)| {
                 let before = facts.node(*before);
                 let overlap = crate::critical::overlap_ns(facts.node(handling).duration_ns(), t);
@@ -165,10 +194,17 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
             steps.push((shape, child, follows));
             (between_ns, broken) = (0, false);
         } else if node.class.is_call() || node.class == Class::Internal && node.subtree_end > child + 1 {
+            transaction.calls += u32::from(transaction.open && makes_calls(facts, child));
             broken = true;
         }
     }
     Row { steps }
+}
+
+/// Whether a node is a call, or makes one.
+fn makes_calls(facts: &Facts<'_>, node: NodeId) -> bool {
+    let below = node..facts.node(node).subtree_end;
+    below.take(MAX_BELOW_STEP).any(|at| facts.node(at).class.is_call() && !facts.is_control(at))
 }
 
 /// A transaction around reads: one that holds a single statement is that statement's own affair.
@@ -176,6 +212,8 @@ fn row(facts: &Facts<'_>, handling: NodeId, eligible: &HashSet<ShapeId>) -> Row 
 struct Transaction {
     open: bool,
     calls: u32,
+    /// The last step is one of these calls.
+    has_step: bool,
 }
 
 impl Transaction {
@@ -183,11 +221,12 @@ impl Transaction {
     /// it. Returns whether what was seen so far ends there.
     fn change(&mut self, open: bool, within: bool, steps: &mut Vec<(ShapeId, NodeId, Follows)>) -> bool {
         let many = self.calls > 1;
-        if self.open && !open && many {
+        if self.open && !open && many && self.has_step {
             steps.pop();
         }
         if open != self.open {
-            self.calls = u32::from(open && within);
+            self.has_step = open && within;
+            self.calls = u32::from(self.has_step);
         }
         self.open = open;
         many

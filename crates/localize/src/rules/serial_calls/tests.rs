@@ -27,6 +27,60 @@ fn reads_by_the_requests_own_id_are_one_finding() {
 }
 
 #[test]
+fn what_shares_a_transaction_with_another_call_is_no_step() {
+    // A write before it, and a mapper's function after it.
+    check(
+        r#"
+        repeat 20
+        api server "POST /orders/{id}" 0..90 url.path=/orders/{t}
+          api db "BEGIN" 0..1
+          api db "UPDATE stock SET n = n - $1 WHERE id = $2" 1..11
+          api db "SELECT * FROM rates WHERE id = $1" 12..42 db.query.parameter.0={t}
+          api db "COMMIT" 43..44
+          api db "SELECT * FROM news WHERE id = $1" 45..75 db.query.parameter.0={t}
+        "#,
+        &expect![[""]],
+    );
+    check(
+        r#"
+        repeat 20
+        api server "GET /orders/{id}" 0..99 url.path=/orders/{t}
+          api db "SELECT * FROM a WHERE id = $1" 0..30 db.query.parameter.0={t}
+          api db "BEGIN" 30..31
+          api internal "repo.rates" 31..61
+            api db "SELECT * FROM rates WHERE id = $1" 32..60 db.query.parameter.0={t}
+          api internal "repo.news" 61..91
+            api db "SELECT * FROM news WHERE id = $1" 62..90 db.query.parameter.0={t}
+          api db "COMMIT" 92..93
+        "#,
+        &expect![[""]],
+    );
+}
+
+/// Pages of `api`, each with a read of its own and two of another service.
+fn pages(count: usize, first: &str, last: &str) -> String {
+    let page = |n: usize| {
+        format!(
+            "repeat 20\napi server \"GET /page{n}/{{id}}\" 0..99 url.path=/page{n}/{{t}}\n  api db \"SELECT * FROM t{n} WHERE id = $1\" {first} db.query.parameter.0={{t}}\n  api http \"GET http://rates/rates/{{t}}\" {last}\n    rates server \"GET /rates/{{id}}\" {last}\n\n"
+        )
+    };
+    (0..count).map(page).collect()
+}
+
+#[test]
+fn what_most_endpoints_read_last_is_no_session() {
+    let found = |drawing: &str| {
+        let diagnosis = localize(&drawn(drawing), &Options::default());
+        diagnosis.findings.iter().filter(|f| f.rule == "serial_calls").count()
+    };
+    assert_eq!(found(&pages(3, "1..45", "46..95")), 3);
+    assert_eq!(found(&pages(3, "50..95", "1..49")), 0);
+    // An endpoint of the other service makes the call no more common than it is.
+    let health = "repeat 20\nrates server \"GET /health\" 0..1\n";
+    assert_eq!(found(&format!("{}{health}", pages(3, "1..45", "46..95"))), 3);
+}
+
+#[test]
 fn statements_on_one_connection_stay_in_order() {
     check(
         r#"
