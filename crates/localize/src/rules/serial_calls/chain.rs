@@ -64,7 +64,9 @@ pub(super) fn common(facts: &Facts<'_>) -> Common {
         })
         .map(|(_, s)| (s.service, s.template))
         .collect();
-    late.iter().for_each(|call| drop(common.remove(call)));
+    for call in &late {
+        common.remove(call);
+    }
     common
 }
 
