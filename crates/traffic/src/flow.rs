@@ -4,7 +4,7 @@
 use crate::guess::{decoded, encoded, unused, variable_name};
 use crate::har::{origin, url};
 use crate::plan::{Operation, Options, Plan, Source};
-use crate::secrets::{Removed, is_secret, looks_secret};
+use crate::secrets::{Removed, is_secret, is_secret_segment, looks_secret, without_secrets};
 use access_log::Routes;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -142,9 +142,17 @@ impl Maker {
     fn step(&mut self, entry: &Value, before: &mut [Operation]) -> Operation {
         let (path, query) = path_and_query(entry);
         let method = entry["request"]["method"].as_str().unwrap_or("GET").to_ascii_uppercase();
+        let mut last = String::new();
         let segments = path.split('/').map(|segment| {
             let plain = decoded(segment);
-            self.taken_or(&plain, before).unwrap_or_else(|| encoded(&plain))
+            let hidden = is_secret_segment(&last, &plain);
+            let made = self.taken_or(&plain, before);
+            let kept = made.unwrap_or_else(|| match hidden {
+                true => self.removed.placeholder(&last),
+                false => encoded(&plain),
+            });
+            last = plain;
+            kept
         });
         let mut sent = segments.collect::<Vec<_>>().join("/");
         let pairs: Vec<String> = query
@@ -168,7 +176,7 @@ impl Maker {
         let mut values = Vec::new();
         let pattern = self.routes.find(path, &mut values).map(|route| self.routes.pattern(route));
         Operation {
-            name: self.named(format!("{method} {}", pattern.as_deref().unwrap_or(path))),
+            name: self.named(format!("{method} {}", without_secrets(pattern.as_deref().unwrap_or(path)))),
             weight: 1.0,
             path: sent,
             headers: self.headers(entry, before),

@@ -3,7 +3,7 @@
 
 use crate::guess::{decoded, encoded, parameter_name, unused, variable_name};
 use crate::plan::{Operation, Options, Plan, Source};
-use crate::secrets::{Removed, is_secret, looks_secret};
+use crate::secrets::{Removed, is_secret, is_secret_segment, looks_secret, without_secrets};
 use crate::values::Values;
 use access_log::{RouteId, Routes};
 use hashbrown::HashMap;
@@ -227,11 +227,22 @@ impl Learner {
         let pattern = self.routes.pattern(route);
         let mut path = String::new();
         let mut names = parameters(&pattern).into_iter();
+        let mut before = "";
         for segment in pattern.split('/').skip(1) {
             path.push('/');
             if !is_parameter(segment) {
-                path.push_str(&encoded(segment));
+                if is_secret_segment(before, segment) {
+                    path.push_str(&self.removed.placeholder(before));
+                } else {
+                    path.push_str(&encoded(segment));
+                    before = segment;
+                }
             } else if let Some((name, _)) = names.next() {
+                let seen = self.values.get(&name);
+                if seen.is_some_and(|values| values.any(|value| is_secret_segment(before, value))) {
+                    path.push_str(&self.removed.placeholder(&name));
+                    continue;
+                }
                 path.push_str(&format!("{{{{{name}}}}}"));
                 let values = self.values.get(&name);
                 let (variable, comment) = match values {
@@ -244,7 +255,7 @@ impl Learner {
         let last = pattern.rsplit('/').find(|segment| !is_parameter(segment) && !segment.is_empty());
         let mut query = Vec::new();
         for (key, values) in &shape.query {
-            let value = if is_secret(key) || values.only().is_some_and(looks_secret) {
+            let value = if is_secret(key) || values.any(looks_secret) {
                 self.removed.placeholder(key)
             } else if let Some(only) = values.only() {
                 encoded(only)
@@ -259,7 +270,7 @@ impl Learner {
         if !query.is_empty() {
             path.push_str(&format!("?{}", query.join("&")));
         }
-        let name = format!("{method} {pattern}{suffix}");
+        let name = format!("{method} {}{suffix}", without_secrets(&pattern));
         if let Some(p95) =
             shape.times.quantile_ms(0.95).filter(|_| suffix.is_empty() && shape.times.count() >= 20)
         {

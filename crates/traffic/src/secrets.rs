@@ -70,6 +70,24 @@ pub(crate) fn looks_secret(value: &str) -> bool {
     value.len() >= 16 && PREFIXES.iter().any(|prefix| value.starts_with(prefix))
 }
 
+/// Whether a segment of a path is a secret: by itself, or a long one with digits behind a name such as `reset-token`.
+/// `/auth/login` is none.
+pub(crate) fn is_secret_segment(before: &str, segment: &str) -> bool {
+    let random = segment.len() >= 16 && segment.bytes().any(|b| b.is_ascii_digit());
+    looks_secret(segment) || random && is_secret(before)
+}
+
+/// A path as it may be a name.
+pub(crate) fn without_secrets(path: &str) -> String {
+    let mut before = "";
+    let shown = path.split('/').map(|segment| {
+        let hidden = is_secret_segment(before, segment);
+        before = segment;
+        if hidden { "{secret}" } else { segment }
+    });
+    shown.collect::<Vec<_>>().join("/")
+}
+
 impl Removed {
     /// `${API_KEY}` for the name `api-key`.
     pub(crate) fn placeholder(&mut self, name: &str) -> String {

@@ -38,6 +38,10 @@ impl Values {
             .then(|| self.counts.keys().next().map(|value| &**value))?
     }
 
+    pub(crate) fn any(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.counts.keys().any(|value| is(value))
+    }
+
     /// Most frequent first.
     fn ranked(&self) -> Vec<(&str, u64)> {
         let mut all: Vec<(&str, u64)> = self.counts.iter().map(|(value, count)| (&**value, *count)).collect();

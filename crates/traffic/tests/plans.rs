@@ -544,3 +544,41 @@ fn no_mutation_of_a_document_panics_and_every_plan_is_accepted() {
         }
     }
 }
+
+#[test]
+fn secrets_in_paths_and_in_many_values_of_one_key_are_no_data() {
+    let mut log = String::new();
+    for number in 0..120_u64 {
+        let request = match number % 4 {
+            0 => format!("GET /reset-password/3f9ac0d1e2b34455{number:04}"),
+            1 => format!("GET /items?view=eyJhbGciOiJIUzI1NiJ9.{number}"),
+            2 => "GET /shares/glpat-0123456789abcdefgh".to_owned(),
+            _ => "GET /auth/login".to_owned(),
+        };
+        log.push_str(&format!(
+            "10.0.0.1 - - [01/Nov/2026:10:{:02}:{:02} +0000] \"{request} HTTP/1.1\" 200 100 \"-\" \"x\"\n",
+            number / 60,
+            number % 60
+        ));
+    }
+    let text = accepted(&of_log(&log, &Options::default()));
+    for secret in ["3f9ac0d1", "eyJ", "glpat"] {
+        assert!(!text.contains(secret), "{secret} in\n{text}");
+    }
+    assert!(text.contains("/auth/login"), "{text}");
+}
+
+#[test]
+fn a_flow_has_no_secrets_in_its_paths() {
+    let har = serde_json::json!({ "log": { "entries": [
+        { "startedDateTime": "2026-11-01T10:00:00.000Z", "time": 12,
+          "request": { "method": "GET", "url": "http://shop.test/auth/login", "headers": [] },
+          "response": { "status": 200, "content": { "mimeType": "application/json" } } },
+        { "startedDateTime": "2026-11-01T10:00:02.000Z", "time": 12,
+          "request": { "method": "GET", "url": "http://shop.test/invite-token/3f9ac0d1e2b344550001/join", "headers": [] },
+          "response": { "status": 200, "content": { "mimeType": "application/json" } } },
+    ] } });
+    let options = Options { flow: true, ..Options::default() };
+    let text = accepted(&traffic::har(&har, "a.har", &options).expect("a flow"));
+    assert!(!text.contains("3f9ac0d1") && text.contains("/auth/login"), "{text}");
+}
