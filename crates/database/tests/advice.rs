@@ -309,7 +309,7 @@ async fn the_state_of_the_server_is_told_with_what_mends_it() {
     let database = Database::connect(&server.url()).await.unwrap();
     let load = ["SELECT body FROM jobs ORDER BY body, id", "SELECT id FROM orders WHERE total = 777"];
     let before = database.snapshot().await.unwrap();
-    for statement in load {
+    for statement in [load; 3].concat() {
         client.batch_execute(statement).await.unwrap();
     }
     let (statements, _) = Snapshot::delta(&before, &database.snapshot().await.unwrap());
