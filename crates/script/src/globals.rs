@@ -106,6 +106,9 @@ fn print<'js>(ctx: &Ctx<'js>, level: Level, values: &[Value<'js>]) -> Result<()>
 }
 
 fn show<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<String> {
+    if let Some(symbol) = value.as_symbol() {
+        return text_of(&symbol.description()?);
+    }
     if value.is_object() && !value.is_function() {
         if value.is_error() {
             return Ok(crate::engine::of_value(value).text);

@@ -222,6 +222,7 @@ fn prepare(settings: &RunSettings) -> Result<Prepared, Failed> {
     let raw: Value = serde_json::from_str(&options_json).unwrap_or(Value::Null);
     let mut options = Options::read(&raw, &settings.overrides, &settings.env).map_err(&invalid)?;
     settings.connection.apply(&mut options.settings);
+    let options_json = options.in_force.to_string();
     let setup = Setup {
         http: HttpDefaults { ..options.http.clone() },
         network: options.settings.clone(),

@@ -1,8 +1,9 @@
 //! `res.json('a.b.0.c')`: the part of gjson's paths that scripts use: names, indices, `#`, `#.name`, `*`, escapes, and
-//! queries, `#(name=="Ann").id` for the first and `#(age>40)#.id` for all. Modifiers (`@reverse`) and pipes are refused.
+//! queries, `#(name=="Ann").id` for the first and `#(age>40)#.id` for all; pipes, the modifiers in `MODIFIERS`, and
+//! `[a,b]` and `{a,"x":b}`, which collect several places. Other modifiers are refused.
 
 use crate::engine::throw;
-use rquickjs::{Array, Ctx, Result, Value};
+use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::cmp::Ordering;
 
 /// Deeper paths, and deeper queries within queries, are refused.
@@ -16,7 +17,7 @@ pub(crate) fn select<'js>(ctx: &Ctx<'js>, value: Value<'js>, path: &str) -> Resu
     match split(path, 0) {
         Some(parts) => follow(ctx, value, &parts),
         None => {
-            let known = "only names, indices, #, * and queries such as #(id==2) are supported";
+            let known = "names, indices, #, *, queries such as #(id==2), |, [..], {..} and some @modifiers are supported";
             Err(throw(ctx, &format!("json(\"{path}\"): {known}")))
         }
     }
@@ -27,7 +28,39 @@ pub(crate) fn select<'js>(ctx: &Ctx<'js>, value: Value<'js>, path: &str) -> Resu
 enum Part {
     Name(String),
     Query(Query),
+    Modifier(Modifier),
+    /// Several places: an object where they have names, else an array.
+    Several {
+        places: Vec<(Option<String>, Vec<Part>)>,
+        is_object: bool,
+    },
+    /// What follows applies to the whole of what is found before, not to each element.
+    Pipe,
 }
+
+/// What is made of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Modifier {
+    This,
+    Reverse,
+    Flatten,
+    Keys,
+    Values,
+    Join,
+}
+
+/// Modifiers without arguments.
+const MODIFIERS: &[(&str, Modifier)] = &[
+    ("this", Modifier::This),
+    ("valid", Modifier::This),
+    ("ugly", Modifier::This),
+    ("pretty", Modifier::This),
+    ("reverse", Modifier::Reverse),
+    ("flatten", Modifier::Flatten),
+    ("keys", Modifier::Keys),
+    ("values", Modifier::Values),
+    ("join", Modifier::Join),
+];
 
 /// Elements of an array by what they hold.
 #[derive(Debug, PartialEq)]
@@ -73,23 +106,71 @@ enum Operand {
     Null,
 }
 
-/// Parts between dots; a backslash keeps the next character as it is. `None` for what is not supported.
+/// Parts between dots and pipes; a backslash keeps the next character as it is. `None` for what is not supported.
 fn split(path: &str, depth: usize) -> Option<Vec<Part>> {
-    if depth > MAX_PARTS || path.starts_with('@') {
+    if depth > MAX_PARTS {
         return None;
     }
     let mut parts = Vec::new();
     let mut rest = path;
     loop {
-        let (part, after) =
-            if let Some(query) = rest.strip_prefix("#(") { query_of(query, depth)? } else { name_of(rest)? };
+        let (part, after) = part_of(rest, depth)?;
         parts.push(part);
         if parts.len() > MAX_PARTS {
             return None;
         }
-        match after.strip_prefix('.') {
-            Some(more) => rest = more,
-            None => return after.is_empty().then_some(parts),
+        if let Some(more) = after.strip_prefix('|') {
+            parts.push(Part::Pipe);
+            rest = more;
+        } else if let Some(more) = after.strip_prefix('.') {
+            rest = more;
+        } else {
+            return after.is_empty().then_some(parts);
+        }
+    }
+}
+
+/// The first part of a path, and what follows it.
+fn part_of(text: &str, depth: usize) -> Option<(Part, &str)> {
+    if let Some(query) = text.strip_prefix("#(") {
+        return query_of(query, depth);
+    }
+    if let Some(rest) = text.strip_prefix('@') {
+        let (name, after) = rest.split_at(rest.find(['.', '|']).unwrap_or(rest.len()));
+        let known = MODIFIERS.iter().find(|(known, _)| *known == name)?;
+        return Some((Part::Modifier(known.1), after));
+    }
+    if text.starts_with(['[', '{']) {
+        return several_of(text, depth);
+    }
+    name_of(text)
+}
+
+/// `[path,path]` or `{path,"name":path}`; a place without a name has that of its last part.
+fn several_of(text: &str, depth: usize) -> Option<(Part, &str)> {
+    let is_object = text.starts_with('{');
+    let close = if is_object { '}' } else { ']' };
+    let (mut rest, mut places) = (&text[1..], Vec::new());
+    loop {
+        let (end, _) = outside(rest, |at| at.starts_with([',', close]).then_some(()))?;
+        let (one, after) = (rest[..end].trim(), &rest[end..]);
+        let colon = outside(one, |at| at.starts_with(':').then_some(())).filter(|_| one.starts_with('"'));
+        let (name, path) = match colon {
+            Some((at, ())) => (Some(one[..at].trim().trim_matches('"').to_owned()), &one[at + 1..]),
+            None => (None, one),
+        };
+        let parts = split(path, depth + 1)?;
+        let name = name.or_else(|| match parts.last() {
+            Some(Part::Name(name)) if name != "#" => Some(name.clone()),
+            _ => Some("_".to_owned()),
+        });
+        places.push((name.filter(|_| is_object), parts));
+        if places.len() > MAX_PARTS {
+            return None;
+        }
+        rest = &after[1..];
+        if after.starts_with(close) {
+            return Some((Part::Several { places, is_object }, rest));
         }
     }
 }
@@ -100,8 +181,7 @@ fn name_of(text: &str) -> Option<(Part, &str)> {
     while let Some((at, c)) = characters.next() {
         match c {
             '\\' => name.extend(characters.next().map(|(_, next)| next)),
-            '.' => return Some((Part::Name(name), &text[at..])),
-            '|' => return None,
+            '.' | '|' => return Some((Part::Name(name), &text[at..])),
             c => name.push(c),
         }
     }
@@ -146,8 +226,8 @@ fn outside<T>(text: &str, find: impl Fn(&str) -> Option<T>) -> Option<(usize, T)
         match c {
             '\\' => escaped = true,
             '"' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => depth = depth.saturating_sub(1),
+            '(' | '[' | '{' if !quoted => depth += 1,
+            ')' | ']' | '}' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
@@ -203,8 +283,21 @@ fn compared(found: &Value<'_>, operand: &Operand) -> Option<Ordering> {
 }
 
 fn follow<'js>(ctx: &Ctx<'js>, value: Value<'js>, parts: &[Part]) -> Result<Value<'js>> {
+    // Before a pipe, everything; after it, what was found.
+    if let Some(at) = parts.iter().position(|part| *part == Part::Pipe) {
+        let found = follow(ctx, value, &parts[..at])?;
+        return follow(ctx, found, &parts[at + 1..]);
+    }
     let undefined = || Value::new_undefined(ctx.clone());
     let Some((part, rest)) = parts.split_first() else { return Ok(value) };
+    match part {
+        _ if value.is_undefined() => return Ok(value),
+        Part::Modifier(modifier) => return follow(ctx, modifier.apply(ctx, value)?, rest),
+        Part::Several { places, is_object } => {
+            return follow(ctx, gathered(ctx, &value, places, *is_object)?, rest);
+        }
+        Part::Name(_) | Part::Query(_) | Part::Pipe => {}
+    }
     if let Some(array) = value.as_array() {
         return match part {
             Part::Query(query) => queried(ctx, array, query, rest),
@@ -216,6 +309,7 @@ fn follow<'js>(ctx: &Ctx<'js>, value: Value<'js>, parts: &[Part]) -> Result<Valu
                 Ok(index) => follow(ctx, array.get(index)?, rest),
                 Err(_) => Ok(undefined()),
             },
+            Part::Modifier(_) | Part::Several { .. } | Part::Pipe => Ok(undefined()),
         };
     }
     let (Some(object), Part::Name(name)) = (value.as_object(), part) else { return Ok(undefined()) };
@@ -262,6 +356,80 @@ fn collected<'js>(
         }
     }
     Ok(out.into_value())
+}
+
+/// Several places of one value; those that are not there are left out.
+fn gathered<'js>(
+    ctx: &Ctx<'js>,
+    value: &Value<'js>,
+    places: &[(Option<String>, Vec<Part>)],
+    is_object: bool,
+) -> Result<Value<'js>> {
+    let (list, object) = (Array::new(ctx.clone())?, Object::new(ctx.clone())?);
+    for (name, parts) in places {
+        let found = follow(ctx, value.clone(), parts)?;
+        match name {
+            _ if found.is_undefined() => {}
+            Some(name) => object.set(name.as_str(), found)?,
+            None => list.set(list.len(), found)?,
+        }
+    }
+    Ok(if is_object { object.into_value() } else { list.into_value() })
+}
+
+impl Modifier {
+    /// What a modifier does not apply to stays as it is.
+    fn apply<'js>(self, ctx: &Ctx<'js>, value: Value<'js>) -> Result<Value<'js>> {
+        let out = Array::new(ctx.clone())?;
+        let push = |item: Value<'js>| out.set(out.len(), item);
+        if let Some(array) = value.as_array() {
+            match self {
+                Self::Reverse => {
+                    for at in (0..array.len()).rev() {
+                        push(array.get(at)?)?;
+                    }
+                }
+                Self::Flatten => {
+                    for item in array.iter::<Value<'js>>() {
+                        let item = item?;
+                        match item.as_array() {
+                            Some(inner) => inner.iter::<Value<'js>>().try_for_each(|one| push(one?))?,
+                            None => push(item)?,
+                        }
+                    }
+                }
+                Self::Join => {
+                    let joined = Object::new(ctx.clone())?;
+                    for item in array.iter::<Value<'js>>() {
+                        if let Some(object) = item?.as_object() {
+                            for entry in object.props::<String, Value<'js>>() {
+                                let (name, value) = entry?;
+                                joined.set(name, value)?;
+                            }
+                        }
+                    }
+                    return Ok(joined.into_value());
+                }
+                Self::This | Self::Keys | Self::Values => return Ok(value),
+            }
+            return Ok(out.into_value());
+        }
+        let Some(object) = value.as_object() else { return Ok(value) };
+        match self {
+            Self::Keys => object.keys::<Value<'js>>().try_for_each(|key| push(key?))?,
+            Self::Values => object.values::<Value<'js>>().try_for_each(|item| push(item?))?,
+            Self::Reverse => {
+                let turned = Object::new(ctx.clone())?;
+                let all = object.props::<String, Value<'js>>().collect::<Result<Vec<_>>>()?;
+                for (name, item) in all.into_iter().rev() {
+                    turned.set(name, item)?;
+                }
+                return Ok(turned.into_value());
+            }
+            Self::This | Self::Flatten | Self::Join => return Ok(value),
+        }
+        Ok(out.into_value())
+    }
 }
 
 fn matches(pattern: &str, text: &str) -> bool {
@@ -326,8 +494,28 @@ mod tests {
             (r#"friends.#(first==").").age"#, "undefined"),
             ("friends.#(nothing).age", "undefined"),
             ("n.#(>4", "refused"),
-            ("friends|0", "refused"),
-            ("@reverse", "refused"),
+            ("friends|1|first", "\"Roger\""),
+            ("friends.#.first|0", "\"Dale\""),
+            ("friends.#.first|#", "3"),
+            ("n.@reverse", "[9,5,1]"),
+            ("n.@reverse.0", "9"),
+            ("friends.#.nets|@flatten", "[\"ig\",\"fb\",\"fb\",\"ig\"]"),
+            ("friends.0.@keys", "[\"first\",\"age\",\"nets\"]"),
+            (
+                "friends.#.@keys",
+                "[[\"first\",\"age\",\"nets\"],[\"first\",\"age\",\"nets\",\"ok\"],[\"first\",\"age\",\"nets\"]]",
+            ),
+            ("friends.0.@values.1", "44"),
+            ("friends.@join.age", "47"),
+            ("@this.n.0", "1"),
+            ("[n.0,friends.#,nothing]", "[1,3]"),
+            (r#"{n.1,"all":friends.#.age,friends.#}"#, r#"{"1":5,"all":[44,68,47],"_":3}"#),
+            ("friends.#.{first,age}.age", "[44,68,47]"),
+            ("friends.{#.age,nothing}", "{\"age\":[44,68,47]}"),
+            ("nothing.@reverse", "undefined"),
+            ("@group", "refused"),
+            ("[n.0", "refused"),
+            ("{n.0}x", "refused"),
         ] {
             assert_eq!(selected(path), expected, "{path}");
         }
@@ -336,6 +524,8 @@ mod tests {
     #[test]
     fn queries_within_queries_end() {
         let deep = format!("{}x{}", "#(".repeat(10_000), ")".repeat(10_000));
+        assert_eq!(selected(&deep), "refused");
+        let deep = format!("{}x{}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(selected(&deep), "refused");
     }
 }

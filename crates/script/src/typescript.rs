@@ -254,7 +254,7 @@ mod with_oxc {
             let name = it.id.name.as_str();
             let mut out = format!("var {name}; (function ({name}) {{ ");
             let mut last: Option<String> = None;
-            let mut members: Vec<&str> = Vec::new();
+            let (mut members, mut texts): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
             for member in &it.body.members {
                 let key = match &member.id {
                     TSEnumMemberName::Identifier(one) => one.name.as_str(),
@@ -266,17 +266,9 @@ mod with_oxc {
                     }
                 };
                 let quoted = serde_json::Value::from(key).to_string();
-                let is_text = matches!(
-                    member.initializer,
-                    Some(Expression::StringLiteral(_) | Expression::TemplateLiteral(_))
-                );
+                let is_text = member.initializer.as_ref().is_some_and(|value| is_text(value, &texts));
                 let value = match &member.initializer {
-                    Some(value) => {
-                        let span = value.span();
-                        let text = &self.text[span.start as usize..span.end as usize];
-                        // Members may name earlier ones.
-                        if members.contains(&text) { format!("{name}.{text}") } else { text.to_owned() }
-                    }
+                    Some(value) => self.of_members(value, name, &members),
                     None => last.as_ref().map_or_else(|| "0".to_owned(), |last| format!("{last} + 1")),
                 };
                 let _written = if is_text {
@@ -285,12 +277,31 @@ mod with_oxc {
                     write!(out, "{name}[{name}[{quoted}] = {value}] = {quoted}; ")
                 };
                 last = Some(format!("{name}[{quoted}]"));
+                if is_text {
+                    texts.push(key);
+                }
                 members.push(key);
             }
             let _written = write!(out, "}})({name} || ({name} = {{}}));");
             let (start, end) = (it.span.start as usize, it.span.end as usize);
             out.push_str(&"\n".repeat(self.text[start..end].matches('\n').count()));
             self.edits.push(Edit { start, end, text: Some(out) });
+        }
+
+        /// The text of an enum's value, in which earlier members are found by their names alone.
+        fn of_members(&self, value: &Expression<'_>, name: &str, members: &[&str]) -> String {
+            let mut named = Named::default();
+            named.visit_expression(value);
+            let span = value.span();
+            let (start, end) = (span.start as usize, span.end as usize);
+            let (mut out, mut at) = (String::new(), start);
+            for (from, to) in named.0 {
+                if members.contains(&&self.text[from..to]) {
+                    let _written = write!(out, "{}{name}.", &self.text[at..from]);
+                    at = from;
+                }
+            }
+            out + &self.text[at..end]
         }
 
         /// Whether a declaration means nothing at run time; remembers the names of types.
@@ -317,6 +328,27 @@ mod with_oxc {
                 }
                 _ => declaration.is_typescript_syntax(),
             }
+        }
+    }
+
+    /// Where an expression names variables.
+    #[derive(Default)]
+    struct Named(Vec<(usize, usize)>);
+
+    impl<'a> Visit<'a> for Named {
+        fn visit_identifier_reference(&mut self, it: &IdentifierReference<'a>) {
+            self.0.push((it.span.start as usize, it.span.end as usize));
+        }
+    }
+
+    /// Whether an enum's value is a text, which names no member in turn. `texts`: earlier members that are.
+    fn is_text(value: &Expression<'_>, texts: &[&str]) -> bool {
+        match value {
+            Expression::StringLiteral(_) | Expression::TemplateLiteral(_) => true,
+            Expression::Identifier(one) => texts.contains(&one.name.as_str()),
+            Expression::ParenthesizedExpression(one) => is_text(&one.expression, texts),
+            Expression::BinaryExpression(one) => is_text(&one.left, texts) || is_text(&one.right, texts),
+            _ => false,
         }
     }
 
@@ -539,6 +571,15 @@ mod with_oxc {
                 "export enum E { A, B = 5, C, D = 'x' }",
                 "export var E; (function (E) { E[E[\"A\"] = 0] = \"A\"; E[E[\"B\"] = 5] = \"B\"; \
                  E[E[\"C\"] = E[\"B\"] + 1] = \"C\"; E[\"D\"] = 'x'; })(E || (E = {}));",
+            );
+        }
+
+        #[test]
+        fn values_of_enums_name_earlier_members() {
+            check(
+                "const enum E { A = 1, B = A << 2 | other.A, C = 'x', D = C + `${A}` }",
+                "var E; (function (E) { E[E[\"A\"] = 1] = \"A\"; E[E[\"B\"] = E.A << 2 | other.A] = \"B\"; \
+                 E[\"C\"] = 'x'; E[\"D\"] = E.C + `${E.A}`; })(E || (E = {}));",
             );
         }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "QuickJS hands natives their arguments by value")]
 
-use super::module::parse_method;
+use super::params::Verb;
 use super::{Call, params, response};
 use crate::engine::{Parallel, Resume, Wait, current, suspend, throw};
 use crate::user::User;
@@ -59,18 +59,20 @@ fn one<'js>(ctx: &Ctx<'js>, user: &User, value: &Value<'js>) -> Result<Call> {
         if array.len() < 2 {
             return Err(throw(ctx, "a request of a batch names a method and a URL"));
         }
-        let method = parse_method(ctx, &text_of(&at(0)?)?)?;
+        let method = Verb::Named(text_of(&at(0)?)?);
         return params::call(ctx, user, method, &at(1)?, Some((&at(2)?, Some(&at(3)?))));
     }
     // An object with a name is what http.url returned.
     match value.as_object() {
         Some(object) if !object.contains_key("name")? => {
             let method: Value<'js> = object.get("method")?;
-            let method =
-                if method.is_undefined() { Method::GET } else { parse_method(ctx, &text_of(&method)?)? };
+            let method = match method.is_undefined() {
+                true => Verb::Known(Method::GET),
+                false => Verb::Named(text_of(&method)?),
+            };
             let (body, params): (Value<'js>, Value<'js>) = (object.get("body")?, object.get("params")?);
             params::call(ctx, user, method, &object.get("url")?, Some((&body, Some(&params))))
         }
-        _ => params::call(ctx, user, Method::GET, value, Some((&nothing, None))),
+        _ => params::call(ctx, user, Verb::Known(Method::GET), value, Some((&nothing, None))),
     }
 }

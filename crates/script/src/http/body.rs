@@ -20,20 +20,24 @@ impl Body {
     }
 }
 
-/// A script's value as a body.
-pub(super) fn read<'js>(ctx: &Ctx<'js>, value: &Value<'js>, random: &mut impl Rng) -> Result<Body> {
+/// A script's value as a body; the name of its type where k6 takes it for none.
+pub(super) fn read<'js>(
+    ctx: &Ctx<'js>,
+    value: &Value<'js>,
+    random: &mut impl Rng,
+) -> Result<std::result::Result<Body, &'static str>> {
     if value.is_null() || value.is_undefined() {
-        return Ok(Body::plain(Bytes::new()));
+        return Ok(Ok(Body::plain(Bytes::new())));
     }
     if let Some(text) = value.as_string() {
-        return Ok(Body::plain(text.to_string()?));
+        return Ok(Ok(Body::plain(text.to_string()?)));
     }
     if let Some(bytes) = bytes_of(value) {
-        return Ok(Body::plain(bytes));
+        return Ok(Ok(Body::plain(bytes)));
     }
     match value.as_object() {
-        Some(object) if !value.is_function() => form(ctx, object, random),
-        _ => Ok(Body::plain(text_of(value)?)),
+        Some(object) if !value.is_function() && !value.is_array() => form(ctx, object, random).map(Ok),
+        _ => Ok(Err(value.type_name())),
     }
 }
 

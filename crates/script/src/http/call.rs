@@ -56,15 +56,31 @@ pub(crate) struct Call {
     /// The user's own where none is given.
     pub(crate) jar: Option<Rc<RefCell<Jar>>>,
     /// For this request alone.
-    pub(crate) cookies: Vec<(String, String)>,
+    pub(crate) cookies: Vec<OwnCookie>,
     pub(crate) response_type: ResponseType,
     pub(crate) expected: Option<Expected>,
     /// Throw where no response came.
     pub(crate) throws: bool,
     /// Why it cannot be sent.
-    pub(crate) bad_url: Option<String>,
+    pub(crate) unsendable: Option<Unsendable>,
     /// The request as the script made it, once a redirect has changed it.
     pub(crate) asked: Option<Rc<Asked>>,
+}
+
+/// A cookie that a script gives to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnCookie {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// In place of the jar's of this name, not beside it.
+    pub(crate) replaces: bool,
+}
+
+/// Why a call fails before anything is sent, and k6's number of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unsendable {
+    pub(crate) code: u32,
+    pub(crate) why: String,
 }
 
 /// What `response.request` shows.
@@ -86,13 +102,26 @@ impl std::fmt::Debug for Call {
 pub(crate) struct Exchange {
     pub(crate) call: Call,
     pub(crate) response: Response,
+    /// What the response set.
     pub(crate) cookies: Vec<Cookie>,
+    /// What the first request of the call carried.
+    pub(crate) sent_cookies: Vec<OwnCookie>,
     /// k6's number of the error; 0 without one.
     pub(crate) error_code: u32,
 }
 
 impl Exchange {
+    /// As scripts see it: 0 where no whole response came.
+    pub(crate) fn status(&self) -> u16 {
+        told_status(&self.response)
+    }
+
     pub(crate) fn error(&self) -> &str {
         self.response.failure.as_ref().map_or("", |failure| failure.text.as_str())
     }
+}
+
+/// k6 tells no status of a response that broke off.
+pub(super) fn told_status(response: &Response) -> u16 {
+    if response.failure.is_some() { 0 } else { response.status }
 }

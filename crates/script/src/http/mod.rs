@@ -15,11 +15,11 @@ mod response;
 mod urls;
 
 pub(crate) use barred::Barred;
-pub(crate) use call::{Call, Exchange, ResponseType};
+pub(crate) use call::{Call, Exchange, ResponseType, Unsendable};
 pub(crate) use cookies::{Cookie, Jar, unix_ms};
 pub(crate) use expected::Expected;
 pub(crate) use module::install;
-pub(crate) use params::call;
+pub(crate) use params::{Verb, call};
 pub(crate) use perform::{cookie_field, perform_all};
 pub(crate) use response::{canonical, deliver, prototype};
 pub(crate) use urls::{Urls, resolve};

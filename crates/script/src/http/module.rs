@@ -4,6 +4,7 @@
 
 use super::call::Call;
 use super::expected::Expected;
+use super::params::Verb;
 use super::{batch, jar_object, params, response};
 use crate::engine::{Kept, Parallel, Resume, Wait, current, proto, suspend, throw};
 use crate::user::User;
@@ -59,11 +60,11 @@ fn plain<'js>(
 ) -> Result<Value<'js>> {
     let user = current(ctx)?;
     let call = match &params.0 {
-        Some(given) if given.is_undefined() => params::call(ctx, &user, method, url, None)?,
-        None => params::call(ctx, &user, method, url, None)?,
+        Some(given) if given.is_undefined() => params::call(ctx, &user, Verb::Known(method), url, None)?,
+        None => params::call(ctx, &user, Verb::Known(method), url, None)?,
         given => {
             let nothing = Value::new_undefined(ctx.clone());
-            params::call(ctx, &user, method, url, Some((&nothing, given.as_ref())))?
+            params::call(ctx, &user, Verb::Known(method), url, Some((&nothing, given.as_ref())))?
         }
     };
     send(ctx, &user, call)
@@ -77,14 +78,14 @@ fn with_body<'js>(
     params: &Opt<Value<'js>>,
 ) -> Result<Value<'js>> {
     let user = current(ctx)?;
-    let call = build(ctx, &user, method, url, body, params)?;
+    let call = build(ctx, &user, Verb::Known(method), url, body, params)?;
     send(ctx, &user, call)
 }
 
 fn build<'js>(
     ctx: &Ctx<'js>,
     user: &User,
-    method: Method,
+    method: Verb,
     url: &Value<'js>,
     body: &Opt<Value<'js>>,
     params: &Opt<Value<'js>>,
@@ -130,13 +131,9 @@ fn request<'js>(
     body: Given<'js>,
     params: Given<'js>,
 ) -> Result<Value<'js>> {
-    let method = parse_method(&ctx, &text_of(&method)?)?;
-    with_body(&ctx, method, &url, &body, &params)
-}
-
-pub(super) fn parse_method(ctx: &Ctx<'_>, text: &str) -> Result<Method> {
-    let text = text.to_ascii_uppercase();
-    Method::from_bytes(text.as_bytes()).map_err(|_| throw(ctx, &format!("`{text}` is no HTTP method")))
+    let user = current(&ctx)?;
+    let call = build(&ctx, &user, Verb::Named(text_of(&method)?), &url, &body, &params)?;
+    send(&ctx, &user, call)
 }
 
 /// A promise of a response. All that a user has asked for at once are sent at once; each is kept when all have ended.
@@ -149,8 +146,7 @@ fn async_request<'js>(
 ) -> Result<Promise<'js>> {
     let user = current(&ctx)?;
     let (promise, resolve, reject) = ctx.promise()?;
-    let method = parse_method(&ctx, &text_of(&method)?)?;
-    let call = build(&ctx, &user, method, &url, &body, &params)?;
+    let call = build(&ctx, &user, Verb::Named(text_of(&method)?), &url, &body, &params)?;
     user.events.borrow_mut().ask(&ctx, call, resolve, reject)?;
     Ok(promise)
 }

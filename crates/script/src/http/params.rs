@@ -1,6 +1,6 @@
 //! From a script's arguments to a call: URL, body and params.
 
-use super::call::{Auth, Call, ResponseType};
+use super::call::{Auth, Call, OwnCookie, ResponseType, Unsendable};
 use super::expected::Expected;
 use super::jar_object::jar_of;
 use super::{body, urls::Parsed};
@@ -14,16 +14,29 @@ use rquickjs::{Ctx, Object, Result, Value};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// A method: one of HTTP's own, or whatever a script says.
+pub(crate) enum Verb {
+    Known(Method),
+    Named(String),
+}
+
 /// Builds a call. `what` is `method`, `url`, `body` and `params` of the script.
 pub(crate) fn call<'js>(
     ctx: &Ctx<'js>,
     user: &User,
-    method: Method,
+    method: Verb,
     url: &Value<'js>,
     with: Option<(&Value<'js>, Option<&Value<'js>>)>,
 ) -> Result<Call> {
-    let (parsed, name, bad_url) = parse_url(ctx, user, url)?;
+    let (parsed, name, unsendable) = parse_url(ctx, user, url)?;
     let options = &user.test.setup.http;
+    let (method, no_method) = match method {
+        Verb::Known(method) => (method, None),
+        Verb::Named(name) => match Method::from_bytes(name.to_ascii_uppercase().as_bytes()) {
+            Ok(method) => (method, None),
+            Err(_) => (Method::GET, Some(format!("`{name}` is no HTTP method"))),
+        },
+    };
     let mut call = Call {
         method,
         url: parsed.clean.clone(),
@@ -41,20 +54,29 @@ pub(crate) fn call<'js>(
         response_type: options.response_type,
         expected: None,
         throws: options.throws,
-        bad_url,
+        unsendable,
         asked: None,
     };
+    if let Some(why) = no_method {
+        call.refuse(why);
+    }
     let Some((content, params)) = with else { return Ok(call) };
     let params = params.and_then(Value::as_object);
     if let Some(params) = params {
         read_params(ctx, user, params, &parsed, &mut call)?;
     }
-    let content = body::read(ctx, content, &mut *user.random.borrow_mut())?;
+    let content = match body::read(ctx, content, &mut *user.random.borrow_mut())? {
+        Ok(content) => content,
+        Err(kind) => {
+            call.refuse(format!("unknown request body type {kind}"));
+            return Ok(call);
+        }
+    };
     call.body = content.bytes;
     if let Some(content_type) = content.content_type
         && call.headers.get("Content-Type").is_none()
     {
-        header(ctx, &mut call, "Content-Type", &content_type)?;
+        header(&mut call, "Content-Type", &content_type);
     }
     if let Some(params) = params
         && let Some(codings) = given(params, "compression")?
@@ -62,17 +84,28 @@ pub(crate) fn call<'js>(
         let codings = text_of(&codings)?;
         call.body = body::compress(ctx, call.body, &codings)?;
         if !codings.is_empty() && call.headers.get("Content-Encoding").is_none() {
-            header(ctx, &mut call, "Content-Encoding", &codings)?;
+            header(&mut call, "Content-Encoding", &codings);
         }
     }
     Ok(call)
+}
+
+/// k6's numbers of errors: of any kind, and of what is no URL.
+const UNKNOWN: u32 = 1000;
+const INVALID_URL: u32 = 1020;
+
+impl Call {
+    /// What cannot be sent becomes a request that fails, as in k6; the first reason is told.
+    pub(super) fn refuse(&mut self, why: String) {
+        self.unsendable.get_or_insert(Unsendable { code: UNKNOWN, why });
+    }
 }
 
 /// In place of a URL that is none; nothing is sent there.
 const NOWHERE: &str = "http://invalid.invalid/";
 
 /// Where to, the `name` tag, and why it cannot be sent.
-type Place = (Parsed, Option<Rc<str>>, Option<String>);
+type Place = (Parsed, Option<Rc<str>>, Option<Unsendable>);
 
 /// A URL as text, or what `` http.url`...` `` returned: then with its name.
 /// One that cannot be parsed becomes a request that fails, as in k6.
@@ -82,16 +115,28 @@ fn parse_url(ctx: &Ctx<'_>, user: &User, url: &Value<'_>) -> Result<Place> {
             let name: String = object.get("name")?;
             (object.get::<_, String>("url")?, Some(name.into()))
         }
-        _ => (text_of(url)?, None),
+        _ => match url.as_string() {
+            Some(text) => (text.to_string()?, None),
+            None if url.is_object() && !url.is_array() => (text_of(url)?, None),
+            None => {
+                let why = format!("invalid URL: {} is no text", url.type_name());
+                return Ok((nowhere(ctx, user, "")?, None, Some(Unsendable { code: INVALID_URL, why })));
+            }
+        },
     };
     match user.test.urls.parse(&text) {
         Ok(parsed) => Ok((parsed, name, None)),
         Err(error) => {
-            let nowhere = user.test.urls.parse(NOWHERE).map_err(|_| throw(ctx, "invalid URL"))?;
-            let clean = net::display_url(&text).into();
-            Ok((Parsed { clean, ..nowhere }, name, Some(format!("invalid URL: {error:#}"))))
+            let why = format!("invalid URL: {error:#}");
+            let unsendable = Unsendable { code: UNKNOWN, why };
+            Ok((nowhere(ctx, user, &net::display_url(&text))?, name, Some(unsendable)))
         }
     }
+}
+
+fn nowhere(ctx: &Ctx<'_>, user: &User, shown: &str) -> Result<Parsed> {
+    let nowhere = user.test.urls.parse(NOWHERE).map_err(|_| throw(ctx, "invalid URL"))?;
+    Ok(Parsed { clean: shown.into(), ..nowhere })
 }
 
 /// A property that is neither undefined nor null.
@@ -100,8 +145,10 @@ fn given<'js>(object: &Object<'js>, name: &str) -> Result<Option<Value<'js>>> {
     Ok((!value.is_undefined() && !value.is_null()).then_some(value))
 }
 
-fn header(ctx: &Ctx<'_>, call: &mut Call, name: &str, value: &str) -> Result<()> {
-    call.headers.push(name, value).map_err(|error| throw(ctx, &error.to_string()))
+fn header(call: &mut Call, name: &str, value: &str) {
+    if let Err(error) = call.headers.push(name, value) {
+        call.refuse(error.to_string());
+    }
 }
 
 fn read_params<'js>(
@@ -117,7 +164,7 @@ fn read_params<'js>(
         match key.as_str() {
             "responseCallback" if value.is_null() => call.expected = Some(Expected::Unjudged),
             _ if absent => {}
-            "headers" => read_headers(ctx, &value, call)?,
+            "headers" => read_headers(&value, call)?,
             "tags" => read_tags(&value, call)?,
             "timeout" => call.timeout = timeout(ctx, &value)?,
             "redirects" => {
@@ -128,7 +175,10 @@ fn read_params<'js>(
             "auth" => read_auth(ctx, user, &text_of(&value)?, parsed, call)?,
             "cookies" => read_cookies(&value, call)?,
             "jar" => call.jar = jar_of(&value),
-            "responseType" => call.response_type = response_type(ctx, &text_of(&value)?)?,
+            "responseType" => match ResponseType::named(&text_of(&value)?) {
+                Ok(kind) => call.response_type = kind,
+                Err(why) => call.refuse(why),
+            },
             "responseCallback" => call.expected = Some(expected(ctx, &value)?),
             "throw" => call.throws = value.as_bool().unwrap_or(false),
             _ => {}
@@ -137,12 +187,14 @@ fn read_params<'js>(
     Ok(())
 }
 
-pub(super) fn response_type(ctx: &Ctx<'_>, text: &str) -> Result<ResponseType> {
-    match text {
-        "text" | "" => Ok(ResponseType::Text),
-        "binary" => Ok(ResponseType::Binary),
-        "none" => Ok(ResponseType::None),
-        other => Err(throw(ctx, &format!("responseType `{other}` is none of text, binary, none"))),
+impl ResponseType {
+    fn named(name: &str) -> std::result::Result<Self, String> {
+        match name {
+            "text" | "" => Ok(Self::Text),
+            "binary" => Ok(Self::Binary),
+            "none" => Ok(Self::None),
+            other => Err(format!("responseType `{other}` is none of text, binary, none")),
+        }
     }
 }
 
@@ -165,12 +217,12 @@ fn timeout(ctx: &Ctx<'_>, value: &Value<'_>) -> Result<Duration> {
     duration::parse(&text_of(value)?).map_err(|why| throw(ctx, &format!("params.timeout: {why}")))
 }
 
-fn read_headers<'js>(ctx: &Ctx<'js>, value: &Value<'js>, call: &mut Call) -> Result<()> {
+fn read_headers<'js>(value: &Value<'js>, call: &mut Call) -> Result<()> {
     let Some(headers) = value.as_object() else { return Ok(()) };
     for entry in headers.props::<String, Value<'js>>() {
         let (name, value) = entry?;
         if !value.is_undefined() && !value.is_null() {
-            header(ctx, call, &name, &text_of(&value)?)?;
+            header(call, &name, &text_of(&value)?);
         }
     }
     Ok(())
@@ -212,12 +264,15 @@ fn read_cookies<'js>(value: &Value<'js>, call: &mut Call) -> Result<()> {
     let Some(cookies) = value.as_object() else { return Ok(()) };
     for entry in cookies.props::<String, Value<'js>>() {
         let (name, value) = entry?;
-        let value = match value.as_object() {
-            Some(object) => text_of(&object.get("value")?)?,
-            None => text_of(&value)?,
+        let (value, replaces) = match value.as_object() {
+            Some(object) => {
+                let replaces = object.get::<_, Value<'js>>("replace")?.as_bool().unwrap_or(false);
+                (text_of(&object.get("value")?)?, replaces)
+            }
+            None => (text_of(&value)?, false),
         };
         if !name.contains(['\r', '\n', ';', '=']) && !value.contains(['\r', '\n', ';']) {
-            call.cookies.push((name, value));
+            call.cookies.push(OwnCookie { name, value, replaces });
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Sends a call: redirects by Go's rules, as k6 follows them, cookies, digest authorization, and metrics of each hop.
 
-use super::call::{Asked, Auth, Call, Exchange, ResponseType};
+use super::call::{Asked, Auth, Call, Exchange, OwnCookie, ResponseType, Unsendable, told_status};
 use super::cookies::{self, Cookie};
 use super::{digest, urls};
 use crate::engine::Parallel;
@@ -53,18 +53,12 @@ pub(crate) async fn perform_all(user: &Rc<User>, calls: Vec<Call>, parallel: Par
 pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
     let mut left = call.redirects;
     let mut challenged = false;
+    let sent_cookies = cookies_of(user, &call);
     loop {
         let (mut response, refused) = attempt(user, &call).await;
         let cookies = keep_cookies(user, &call, &response);
         let error_code = refused.unwrap_or_else(|| error_code(&response));
         let next = redirect(&call, &response);
-        if let (Some(Err(why)), true) = (&next, left > 0) {
-            response.failure.get_or_insert_with(|| Failure {
-                class: ErrorClass::Protocol,
-                text: why.clone(),
-                step: Step::Receive,
-            });
-        }
         let answered =
             if response.status == 401 && !challenged { answer(user, &call, &response) } else { None };
         record(user, &call, &response, error_code, answered.is_some());
@@ -75,23 +69,23 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
             }
         }
         match next {
-            Some(Ok(hop)) if left > 0 => {
+            Some(hop) if left > 0 => {
                 left -= 1;
                 if let Err(why) = follow(user, &mut call, &hop, response.status) {
                     response.failure =
                         Some(Failure { class: ErrorClass::Protocol, text: why, step: Step::Receive });
-                    return Exchange { call, response, cookies, error_code: 1000 };
+                    return Exchange { call, response, cookies, sent_cookies, error_code: 1000 };
                 }
             }
-            _ => return Exchange { call, response, cookies, error_code },
+            _ => return Exchange { call, response, cookies, sent_cookies, error_code },
         }
     }
 }
 
 /// One hop; with k6's number of the error where nothing may be sent there.
 async fn attempt(user: &User, call: &Call) -> (Response, Option<u32>) {
-    if let Some(why) = &call.bad_url {
-        return (unsent(why), None);
+    if let Some(Unsendable { code, why }) = &call.unsendable {
+        return (unsent(why), Some(*code));
     }
     let setup = &user.test.setup;
     if !setup.http.barred.is_empty() {
@@ -138,23 +132,30 @@ fn request(user: &User, call: &Call) -> Request {
     request
 }
 
-/// Cookies of the jar and of the call; the call's own win.
-pub(crate) fn cookie_field(user: &User, call: &Call) -> Option<String> {
+/// Cookies of the jar, without those that the call replaces, and of the call.
+fn cookies_of(user: &User, call: &Call) -> Vec<OwnCookie> {
     let target = call.origin.target();
     let jar = call.jar.as_ref().map_or_else(|| user.jar.borrow(), |jar| jar.borrow());
-    if jar.is_empty() && call.cookies.is_empty() {
+    if jar.is_empty() {
+        return call.cookies.clone();
+    }
+    let kept = jar.matching(target.host(), &call.path, target.is_https(), user.test.unix_ms());
+    drop(jar);
+    let replaced = |name: &str| call.cookies.iter().any(|own| own.replaces && own.name == name);
+    let kept = kept.into_iter().filter(|(name, _)| !replaced(name));
+    kept.map(|(name, value)| OwnCookie { name, value, replaces: false })
+        .chain(call.cookies.iter().cloned())
+        .collect()
+}
+
+/// The `Cookie` field of a request: the script's own, and what `cookies_of` tells.
+pub(crate) fn cookie_field(user: &User, call: &Call) -> Option<String> {
+    let all = cookies_of(user, call);
+    if all.is_empty() {
         return None;
     }
-    let mut all = jar.matching(target.host(), &call.path, target.is_https(), user.test.unix_ms());
-    drop(jar);
-    for (name, value) in &call.cookies {
-        match all.iter_mut().find(|(known, _)| known == name) {
-            Some(known) => known.1.clone_from(value),
-            None => all.push((name.clone(), value.clone())),
-        }
-    }
     let mut field = call.headers.get("Cookie").map(|v| String::from_utf8_lossy(v).into_owned());
-    for (name, value) in all {
+    for OwnCookie { name, value, .. } in all {
         let field = field.get_or_insert_default();
         if !field.is_empty() {
             field.push_str("; ");
@@ -185,17 +186,13 @@ fn keep_cookies(user: &User, call: &Call, response: &Response) -> Vec<Cookie> {
     cookies
 }
 
-/// Where a response sends its caller; `Err`: to nowhere.
-fn redirect(call: &Call, response: &Response) -> Option<Result<String, String>> {
+/// Where a response sends its caller. One that names no place is an answer.
+fn redirect(call: &Call, response: &Response) -> Option<String> {
     if !matches!(response.status, 301 | 302 | 303 | 307 | 308) || response.failure.is_some() {
         return None;
     }
-    let Some(location) = response.headers.get("location") else {
-        // Go takes the last two for an answer where no place is named.
-        let message = format!("{} response missing Location header", response.status);
-        return matches!(response.status, 301..=303).then_some(Err(message));
-    };
-    Some(Ok(urls::resolve(&call.url, &String::from_utf8_lossy(location))))
+    let location = response.headers.get("location")?;
+    Some(urls::resolve(&call.url, &String::from_utf8_lossy(location)))
 }
 
 /// rustls's name of a version as k6 writes it.
@@ -284,8 +281,9 @@ fn error_code(response: &Response) -> u32 {
         (ErrorClass::Timeout, _) => 1050,
         (ErrorClass::Connect, _) if failure.text.contains("refused") => 1212,
         (ErrorClass::Connect, _) => 1210,
+        (ErrorClass::Tls, _) if failure.text.contains("InvalidContentType") => 1301,
         (ErrorClass::Tls, _) => 1300,
-        (ErrorClass::Closed, _) => 1220,
+        (ErrorClass::Closed, _) if failure.text.contains("reset") => 1220,
         _ => 1000,
     }
 }
@@ -344,7 +342,7 @@ impl Tags for HttpTags<'_> {
             "method" => self.call.method.as_str() == value,
             "url" => &*self.call.url == value,
             "name" => self.call.name.as_deref().unwrap_or(&self.call.url) == value,
-            "status" => number(u32::from(self.response.status), value),
+            "status" => number(u32::from(told_status(self.response)), value),
             "proto" => self.response.version.name() == value,
             "tls_version" => self.response.tls.map_or("", |(version, _)| tls_version(version)) == value,
             "expected_response" => match self.expected {
@@ -365,7 +363,7 @@ impl Tags for HttpTags<'_> {
         told("method", self.call.method.as_str());
         told("url", &self.call.url);
         told("name", self.call.name.as_deref().unwrap_or(&self.call.url));
-        told("status", &self.response.status.to_string());
+        told("status", &told_status(self.response).to_string());
         told("proto", self.response.version.name());
         if let Some((version, _)) = self.response.tls {
             told("tls_version", tls_version(version));

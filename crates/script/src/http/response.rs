@@ -11,7 +11,7 @@ use crate::values::{array_buffer, function};
 use rquickjs::class::{JsClass, Readable, Trace, Tracer};
 use rquickjs::function::{Constructor, Opt, This};
 use rquickjs::object::{Accessor, Property};
-use rquickjs::{Class, Ctx, Function, JsLifetime, Object, Result, String as JsString, Value};
+use rquickjs::{Array, Class, Ctx, Function, JsLifetime, Object, Result, String as JsString, Value};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ macro_rules! getters {
 pub(crate) fn prototype<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
     let object = Object::new(ctx.clone())?;
     getters!(object,
-        "status" => |this: Me<'js>| this.0.borrow().0.response.status,
+        "status" => |this: Me<'js>| this.0.borrow().0.status(),
         "status_text" => status_text,
         "body" => body,
         "headers" => headers,
@@ -118,7 +118,7 @@ fn whole<'js>(ctx: Ctx<'js>, this: This<Object<'js>>) -> Result<Object<'js>> {
 fn status_text(this: Me<'_>) -> String {
     let exchange = this.0.borrow();
     let response = &exchange.0.response;
-    if response.status == 0 {
+    if exchange.0.status() == 0 {
         return String::new();
     }
     let known = http::StatusCode::from_u16(response.status).ok().and_then(|status| status.canonical_reason());
@@ -128,11 +128,7 @@ fn status_text(this: Me<'_>) -> String {
 
 fn proto_name(this: Me<'_>) -> String {
     let exchange = this.0.borrow();
-    if exchange.0.response.status == 0 {
-        String::new()
-    } else {
-        exchange.0.response.version.name().to_owned()
-    }
+    if exchange.0.status() == 0 { String::new() } else { exchange.0.response.version.name().to_owned() }
 }
 
 /// TLS 1.3's suites have one prefix less than with rustls.
@@ -156,7 +152,8 @@ fn body<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Value<'js>> {
     let exchange = this.0.borrow();
     let body = &exchange.0.response.body;
     match exchange.0.call.response_type {
-        _ if exchange.0.response.status == 0 => Ok(Value::new_null(ctx)),
+        // Statuses that have no body.
+        _ if matches!(exchange.0.status(), 0 | 204 | 304) => Ok(Value::new_null(ctx)),
         ResponseType::None => Ok(Value::new_null(ctx)),
         ResponseType::Binary => array_buffer(&ctx, body),
         ResponseType::Text => Ok(JsString::from_str(ctx, &text(body))?.into_value()),
@@ -212,14 +209,19 @@ fn cookies<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Object<'js>> {
         one.set("secure", cookie.secure)?;
         one.set("max_age", cookie.max_age.unwrap_or(0))?;
         one.set("expires", cookie.ends_ms.filter(|_| cookie.max_age.is_none()).unwrap_or(0) as f64)?;
-        let list = match object.get::<_, Option<rquickjs::Array<'js>>>(&cookie.name)? {
-            Some(list) => list,
-            None => rquickjs::Array::new(ctx.clone())?,
-        };
-        list.set(list.len(), one)?;
-        object.set(cookie.name.as_str(), list)?;
+        append(&object, &cookie.name, one)?;
     }
     Ok(object)
+}
+
+/// Adds to the list that `object` has under a name.
+fn append<'js>(object: &Object<'js>, name: &str, one: Object<'js>) -> Result<()> {
+    let list = match object.get::<_, Option<Array<'js>>>(name)? {
+        Some(list) => list,
+        None => Array::new(object.ctx().clone())?,
+    };
+    list.set(list.len(), one)?;
+    object.set(name, list)
 }
 
 fn timings<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Object<'js>> {
@@ -259,8 +261,12 @@ fn request<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Object<'js>> {
     }
     object.set("headers", headers)?;
     let cookies = Object::new(ctx)?;
-    for (name, value) in &call.cookies {
-        cookies.set(name.as_str(), value.as_str())?;
+    for cookie in &exchange.0.sent_cookies {
+        let one = Object::new(cookies.ctx().clone())?;
+        one.set("name", cookie.name.as_str())?;
+        one.set("value", cookie.value.as_str())?;
+        one.set("replace", cookie.replaces)?;
+        append(&cookies, &cookie.name, one)?;
     }
     object.set("cookies", cookies)?;
     Ok(object)
@@ -269,7 +275,7 @@ fn request<'js>(ctx: Ctx<'js>, this: Me<'js>) -> Result<Object<'js>> {
 fn json<'js>(ctx: Ctx<'js>, this: Me<'js>, selector: Opt<Value<'js>>) -> Result<Value<'js>> {
     let body = {
         let exchange = this.0.borrow();
-        if exchange.0.call.response_type == ResponseType::None || exchange.0.response.status == 0 {
+        if exchange.0.call.response_type == ResponseType::None || exchange.0.status() == 0 {
             return Err(throw(
                 &ctx,
                 "the body is null so we can't transform it to JSON - this likely was because of a request error \
@@ -278,14 +284,20 @@ fn json<'js>(ctx: Ctx<'js>, this: Me<'js>, selector: Opt<Value<'js>>) -> Result<
         }
         exchange.0.response.body.clone()
     };
+    let selector = selector.0.as_ref().and_then(Value::as_string);
     let parsed = match ctx.json_parse(text(&body).as_bytes()) {
         Ok(parsed) => parsed,
+        // There is nothing at any path of what is no JSON.
+        Err(_) if selector.is_some() => {
+            drop(ctx.catch());
+            return Ok(Value::new_undefined(ctx));
+        }
         Err(error) => {
             let raised = crate::engine::raised(&ctx, &error);
             return Err(throw(&ctx, &format!("cannot parse json due to an error: {}", raised.text)));
         }
     };
-    match selector.0.as_ref().and_then(Value::as_string) {
+    match selector {
         None => Ok(parsed),
         Some(selector) => select::select(&ctx, parsed, &selector.to_string()?),
     }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use load::http::Origin;
 use net::Target;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -35,7 +36,7 @@ impl Urls {
         if let Some(known) = self.kept.borrow().get(url) {
             return Ok(known.clone());
         }
-        let target = Target::parse(url)?;
+        let target = Target::parse(&sendable(url))?;
         let path: Rc<str> = target.path_and_query().into();
         let (clean, user) = split_user(url.trim());
         let parsed = Parsed { origin: self.origin(url, target), path, clean: clean.into(), user };
@@ -62,6 +63,33 @@ impl Urls {
         origins.insert(key.into(), origin.clone());
         origin
     }
+}
+
+/// A URL as a request line may hold it: what scripts leave unescaped in path and query is escaped as browsers do (the
+/// URL standard's path and query percent-encode sets).
+fn sendable(url: &str) -> Cow<'_, str> {
+    let url = url.trim();
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let path = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let query = url[path..].find('?').map_or(url.len(), |at| path + at);
+    let raw = |at: usize, byte: u8| match byte {
+        b'"' | b'<' | b'>' => at >= path,
+        b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => (path..query).contains(&at),
+        _ => at >= path && !byte.is_ascii_graphic(),
+    };
+    if !url.bytes().enumerate().any(|(at, byte)| raw(at, byte)) {
+        return Cow::Borrowed(url);
+    }
+    let mut out = Vec::with_capacity(url.len() + 16);
+    for (at, byte) in url.bytes().enumerate() {
+        if raw(at, byte) {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            out.push(byte);
+        }
+    }
+    // Whole characters were replaced by ASCII.
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// A URL without its user part, and that part decoded.
@@ -164,6 +192,21 @@ mod tests {
             assert_eq!(resolve(base, location), expected);
         }
         assert_eq!(resolve("http://a.example", "z"), "http://a.example/z");
+    }
+
+    #[test]
+    fn what_a_request_line_cannot_hold_is_escaped() {
+        for (url, path) in [
+            ("http://a.example/a b?c=d e", "/a%20b?c=d%20e"),
+            ("http://a.example/ü?q=€&r=\"x\"", "/%C3%BC?q=%E2%82%AC&r=%22x%22"),
+            ("http://a.example/{id}|^?f={\"a\":[1]}|^", "/%7Bid%7D%7C%5E?f={%22a%22:[1]}|^"),
+            ("http://a.example/%20?a=%zz+b", "/%20?a=%zz+b"),
+        ] {
+            assert_eq!(&*Urls::default().parse(url).unwrap().path, path, "{url}");
+        }
+        let parsed = Urls::default().parse("http://a.example/a b").unwrap();
+        assert_eq!(&*parsed.clean, "http://a.example/a b", "tags keep what was written");
+        assert!(Urls::default().parse("http://a b.example/").is_err());
     }
 
     #[test]

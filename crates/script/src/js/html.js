@@ -212,7 +212,10 @@ export class Element {
   action() { return this.getAttribute('action'); }
   method() { return (this.getAttribute('method') ?? 'get').toLowerCase(); }
   src() { return this.getAttribute('src'); }
-  href() { return this.getAttribute('href'); }
+  href() {
+    const href = this.getAttribute('href');
+    return href === undefined || !this.#url ? href : native.resolve(this.#url, href);
+  }
   text() { return this.textContent(); }
   rel() { return this.getAttribute('rel'); }
   disabled() { return this.hasAttribute('disabled'); }

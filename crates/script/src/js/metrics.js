@@ -2,7 +2,7 @@ const native = globalThis.__trimtab.metrics;
 
 class Metric {
   constructor(kind, name, isTime) {
-    this.name = native.register(kind, String(name), Boolean(isTime));
+    this.name = native.register(kind, name === undefined ? '' : String(name), Boolean(isTime));
   }
   add(value, tags) {
     return native.add(this.name, value, tags);

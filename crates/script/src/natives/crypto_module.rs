@@ -17,6 +17,9 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, group: &Object<'js>) -> Result<()> {
     function(ctx, group, "hash", digest)?;
     function(ctx, group, "hmac", keyed)?;
     function(ctx, group, "randomBytes", random_bytes)?;
+    function(ctx, group, "hexEncode", |bytes: Value<'js>| {
+        to_bytes(&bytes).map(|bytes| crate::crypto::hex(&bytes))
+    })?;
     function(ctx, group, "known", |ctx: Ctx<'js>, name: String| hash_of(&ctx, &name).map(|_| true))
 }
 
@@ -24,7 +27,7 @@ fn hash_of(ctx: &Ctx<'_>, name: &str) -> Result<Hash> {
     Hash::named(name).ok_or_else(|| {
         throw(
             ctx,
-            &format!("hash `{name}` is not supported, use md5, sha1, sha256, sha384, sha512 or sha512_256"),
+            &format!("hash `{name}` is none of md4, md5, ripemd160, sha1, sha256, sha384, sha512, sha512_224, sha512_256"),
         )
     })
 }

@@ -41,6 +41,11 @@ fn add<'js>(ctx: Ctx<'js>, name: String, value: Value<'js>, tags: Opt<Value<'js>
         return Err(throw(&ctx, "metrics cannot be added to in the init context"));
     }
     let Some(id) = user.test.metrics.find(&name) else { return Ok(false) };
+    if value.is_null() {
+        let text = format!("metric '{name}': null was left out");
+        user.test.log.repeated(Level::Warning, &text, &text);
+        return Ok(false);
+    }
     let number = match value.as_bool() {
         Some(truth) => f64::from(u8::from(truth)),
         None => value.get::<Coerced<f64>>()?.0,

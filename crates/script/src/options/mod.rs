@@ -75,6 +75,8 @@ pub(crate) struct Options {
     /// Options that are accepted and do nothing.
     pub(crate) without_effect: Vec<String>,
     pub(crate) unknown: Vec<String>,
+    /// What `exec.test.options` tells: the options in force, short forms as the scenario that they mean.
+    pub(crate) in_force: Value,
 }
 
 impl Options {
@@ -107,8 +109,10 @@ impl Options {
                 unknown.push(key.clone());
             }
         }
+        let scenarios = scenarios::read(&reader, overrides)?;
         Ok(Self {
-            scenarios: scenarios::read(&reader, overrides)?,
+            in_force: in_force(map, &tags, overrides, &scenarios),
+            scenarios,
             thresholds,
             http: http(&reader)?,
             settings: settings(&reader, env)?,
@@ -124,6 +128,26 @@ impl Options {
             unknown,
         })
     }
+}
+
+fn in_force(
+    map: &Map<String, Value>,
+    tags: &[(String, String)],
+    overrides: &Overrides,
+    scenarios: &[Scenario],
+) -> Value {
+    let mut told = map.clone();
+    if !overrides.tags.is_empty() {
+        let tags = tags.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        told.insert("tags".to_owned(), Value::Object(tags.collect()));
+    }
+    if let Some(scenario) = scenarios::short_form(&Reader::new("options", map), overrides, scenarios) {
+        for name in ["vus", "duration", "iterations", "stages"] {
+            told.remove(name);
+        }
+        told.insert("scenarios".to_owned(), scenario);
+    }
+    Value::Object(told)
 }
 
 fn is_known(key: &str) -> bool {

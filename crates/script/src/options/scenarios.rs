@@ -2,6 +2,7 @@
 //! `stages`.
 
 use super::{Overrides, Reader};
+use crate::duration::show;
 use anyhow::{Context, Result, bail};
 use load::drive::{DEFAULT_GRACE, Executor, Plan, Stage, Supply};
 use serde_json::Value;
@@ -26,13 +27,51 @@ pub(crate) struct Scenario {
 
 const COMMON: &[&str] = &["executor", "startTime", "gracefulStop", "exec", "env", "tags", "options"];
 
-pub(super) fn read(reader: &Reader<'_>, overrides: &Overrides) -> Result<Vec<Scenario>> {
-    let asked = overrides.vus.is_some()
+/// Whether the command line says who iterates when.
+fn asked(overrides: &Overrides) -> bool {
+    overrides.vus.is_some()
         || overrides.duration.is_some()
         || overrides.iterations.is_some()
-        || !overrides.stages.is_empty();
+        || !overrides.stages.is_empty()
+}
+
+/// The short forms' scenario as `scenarios` would hold it; `None` where the script has scenarios of its own.
+pub(super) fn short_form(
+    reader: &Reader<'_>,
+    overrides: &Overrides,
+    scenarios: &[Scenario],
+) -> Option<Value> {
+    if reader.get("scenarios").is_some_and(Value::is_object) && !asked(overrides) {
+        return None;
+    }
+    let scenario = scenarios.first()?;
+    let mut told = serde_json::json!({
+        "executor": scenario.executor_name, "startTime": null, "gracefulStop": null, "env": null, "exec": null,
+        "tags": null,
+    });
+    match &scenario.plan.executor {
+        Executor::ConstantVus { users, duration } => {
+            told["vus"] = (*users).into();
+            told["duration"] = show(*duration).into();
+        }
+        Executor::SharedIterations { users, iterations, max_duration } => {
+            told["vus"] = (*users).into();
+            told["iterations"] = (*iterations).into();
+            told["maxDuration"] = show(*max_duration).into();
+        }
+        Executor::RampingVus { start, stages, .. } => {
+            let stage = |stage: &Stage| serde_json::json!({ "duration": show(stage.duration), "target": stage.target });
+            told["startVUs"] = (*start).into();
+            told["stages"] = stages.iter().map(stage).collect();
+        }
+        _ => {}
+    }
+    Some(serde_json::json!({ scenario.name.as_str(): told }))
+}
+
+pub(super) fn read(reader: &Reader<'_>, overrides: &Overrides) -> Result<Vec<Scenario>> {
     match reader.object("scenarios")? {
-        Some(map) if !asked => {
+        Some(map) if !asked(overrides) => {
             if map.is_empty() {
                 bail!("options.scenarios: there is none");
             }

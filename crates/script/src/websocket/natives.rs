@@ -5,6 +5,7 @@
 use super::handshake::Answer;
 use super::socket::{Event, Socket};
 use crate::engine::{Wait, current, suspend, throw};
+use crate::http::Verb;
 use crate::user::User;
 use crate::values::{array_buffer, bytes_of, function, text_of};
 use http::Method;
@@ -58,7 +59,8 @@ fn open<'js>(
         return Err(throw(&ctx, "the WebSocket's subprotocols are no names"));
     }
     let (as_http, nothing) = (as_http.into_js(&ctx)?, Value::new_undefined(ctx.clone()));
-    let mut call = crate::http::call(&ctx, &user, Method::GET, &as_http, Some((&nothing, Some(&params))))?;
+    let mut call =
+        crate::http::call(&ctx, &user, Verb::Known(Method::GET), &as_http, Some((&nothing, Some(&params))))?;
     call.url = net::display_url(&url).into();
     let dispatch: Option<Function<'js>> = dispatch.into_function();
     let dispatch = dispatch.map(|function| Persistent::save(&ctx, function));

@@ -344,7 +344,7 @@ async fn connect(
     call: &Call,
     protocols: &[String],
 ) -> Result<(net::Stream, Answer), String> {
-    if let Some(why) = &call.bad_url {
+    if let Some(crate::http::Unsendable { why, .. }) = &call.unsendable {
         return Err(why.clone());
     }
     let client = shared.user.test.stream_client().map_err(|error| format!("{error:#}"))?;
