@@ -210,18 +210,31 @@ impl VirtualUser {
             self.user.jar.take();
         }
         if self.scenario != Some(iteration.scenario) {
-            self.scenario = Some(iteration.scenario);
+            let before = self.scenario.replace(iteration.scenario);
             self.user.tags.borrow_mut().clear();
-            self.set_env();
+            self.set_env(before);
         }
     }
 
-    /// The scenario's own variables.
-    fn set_env(&self) {
-        let Some(scenario) = self.user.scenario().filter(|scenario| !scenario.env.is_empty()) else { return };
+    /// The scenario's own variables, in place of those of the one that this user was in before.
+    fn set_env(&self, before: Option<usize>) {
+        let of = |scenario: Option<usize>| {
+            let all = self.user.test.scenarios.get();
+            all.zip(scenario).and_then(|(all, at)| all.get(at)).map_or(&[][..], |one| &one.env)
+        };
+        let (old, new) = (of(before), of(self.scenario));
+        if old.is_empty() && new.is_empty() {
+            return;
+        }
         let set = self.realm.with(&self.user, |ctx| {
             let env: rquickjs::Object<'_> = ctx.globals().get("__ENV")?;
-            scenario.env.iter().try_for_each(|(name, value)| env.set(name.as_str(), value.as_str()))
+            for (name, _) in old {
+                match self.user.test.setup.env.get(name) {
+                    Some(value) => env.set(name.as_str(), value.as_str())?,
+                    None => env.remove(name.as_str())?,
+                }
+            }
+            new.iter().try_for_each(|(name, value)| env.set(name.as_str(), value.as_str()))
         });
         if set.is_err() {
             self.user.test.log.repeated(Level::Error, "env", "a scenario's env cannot be set");

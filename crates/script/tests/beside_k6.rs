@@ -1,16 +1,17 @@
-//! The same scripts in k6 itself: counts of requests, checks and iterations, failed thresholds and exit codes must be
-//! equal. Where k6 cannot be had (no network, no Python), the test says so and checks nothing.
+//! The same scripts in k6 itself: counts of requests, checks and iterations, failed thresholds, exit codes and what
+//! `console.log` says must be equal. Where k6 cannot be had (no network, no Python), the test says so and checks nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod server;
 
-use script::RunSettings;
+use script::{Level, RunSettings};
 use serde_json::Value;
 use server::Server;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
 /// Scripts whose counts do not depend on time, and that import nothing from elsewhere.
 const SCRIPTS: &[&str] = &[
@@ -38,6 +39,7 @@ const SCRIPTS: &[&str] = &[
     "thresholds_fail.js",
     "throws.js",
     "timers.js",
+    "told.js",
     "typed.ts",
     "verbs.js",
     "websockets.js",
@@ -105,9 +107,24 @@ fn ours(url: &str, file: &Path) -> Vec<(String, String)> {
     let mut settings = RunSettings::new(file);
     settings.env.insert("URL".to_owned(), url.to_owned());
     settings.traceparent = false;
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let heard = Arc::clone(&lines);
+    settings.listener = Arc::new(move |level, text: &str| {
+        if level == Level::Info {
+            heard.lock().unwrap().push(text.to_owned());
+        }
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let report = runtime.block_on(script::run(settings, &net::Shutdown::new())).unwrap();
-    figures(&report.export(), i32::from(report.exit_code))
+    let mut all = figures(&report.export(), i32::from(report.exit_code));
+    all.extend(said(std::mem::take(&mut *lines.lock().unwrap())));
+    all
+}
+
+/// The lines of `console.log`, in their order of letters: users may take turns.
+fn said(mut lines: Vec<String>) -> Vec<(String, String)> {
+    lines.sort();
+    lines.into_iter().map(|line| ("console".to_owned(), line)).collect()
 }
 
 fn theirs(k6: &Path, url: &str, file: &Path) -> Vec<(String, String)> {
@@ -115,11 +132,27 @@ fn theirs(k6: &Path, url: &str, file: &Path) -> Vec<(String, String)> {
     let export = folder.path().join("summary.json");
     let (export_text, url) = (export.to_string_lossy().into_owned(), format!("URL={url}"));
     let file = file.to_string_lossy().into_owned();
-    let arguments =
-        ["run", "--quiet", "--no-usage-report", "--summary-export", &export_text, "-e", &url, &file];
+    let arguments = [
+        "run",
+        "--quiet",
+        "--log-format=json",
+        "--no-usage-report",
+        "--summary-export",
+        &export_text,
+        "-e",
+        &url,
+        &file,
+    ];
     let out = command(k6, &arguments, folder.path()).unwrap();
     let summary = std::fs::read_to_string(&export).ok().and_then(|text| serde_json::from_str(&text).ok());
-    figures(&summary.unwrap_or(Value::Null), out.status.code().unwrap_or(-1))
+    let mut all = figures(&summary.unwrap_or(Value::Null), out.status.code().unwrap_or(-1));
+    let log = String::from_utf8_lossy(&out.stderr);
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = lines.filter(|line| line["source"] == "console" && line["level"] == "info");
+    let lines = lines.filter_map(|line| line["msg"].as_str().map(str::to_owned));
+    // What k6 itself says there.
+    all.extend(said(lines.filter(|line| !line.starts_with("websocket: ")).collect()));
+    all
 }
 
 #[test]

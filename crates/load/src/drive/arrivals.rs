@@ -80,6 +80,8 @@ struct Gate<U: Users> {
     /// Users that have a task, and how many may have one.
     users: Cell<usize>,
     most: usize,
+    /// Prepared users whose task has not run yet: each is about to be idle.
+    starting: Cell<usize>,
     closed: Cell<bool>,
     /// A user became idle.
     freed: Notify,
@@ -112,6 +114,9 @@ impl<U: Users> Gate<U> {
     async fn serve(&self, first: Option<Job>) -> Result<()> {
         let seat = Rc::new(Seat::default());
         let mut member = self.scene.crew.take().await?;
+        if first.is_none() {
+            self.starting.set(self.starting.get() - 1);
+        }
         let mut next = first;
         loop {
             let job = match next.take() {
@@ -151,7 +156,7 @@ impl<U: Users> Gate<U> {
 enum Next {
     /// The next arrival is due then.
     Due(Instant),
-    /// Arrivals are overdue and all users busy.
+    /// Arrivals are overdue and all users busy, or about to be there.
     Full,
     /// A burst was handed out: others get a turn.
     Turn,
@@ -179,6 +184,7 @@ pub(super) async fn arrivals<U: Users + 'static>(
         idle: RefCell::default(),
         users: Cell::new(0),
         most: supply.most as usize,
+        starting: Cell::new(0),
         closed: Cell::new(false),
         freed: Notify::new(),
     });
@@ -197,6 +203,7 @@ impl<U: Users + 'static> Dispatcher<U> {
     fn add_user(&mut self, job: Option<Job>) {
         let gate = Rc::clone(&self.gate);
         gate.users.set(gate.users.get() + 1);
+        gate.starting.set(gate.starting.get() + usize::from(job.is_none()));
         self.tasks.spawn_local(async move { gate.serve(job).await });
     }
 
@@ -245,7 +252,7 @@ impl<U: Users + 'static> Dispatcher<U> {
                 seat.give(job);
             } else if self.gate.users.get() < self.gate.most {
                 self.add_user(Some(job));
-            } else if self.gate.overflow == Overflow::Drop {
+            } else if self.gate.overflow == Overflow::Drop && self.gate.starting.get() == 0 {
                 self.gate.scene.drop_arrival(due, now);
             } else {
                 return Next::Full;

@@ -192,6 +192,12 @@ fn arrivals_are_due_whatever_users_do() {
 }
 
 #[test]
+fn the_first_arrival_finds_the_prepared_user() {
+    let (driven, _, made) = run(&[arrivals(10.0, 1, Overflow::Drop)], ms(1), None);
+    assert_eq!((driven[0].completed, driven[0].dropped, made), (5, 0, 1));
+}
+
+#[test]
 fn without_a_free_user_arrivals_are_dropped_as_in_k6() {
     let (driven, book, _) = run(&[arrivals(100.0, 2, Overflow::Drop)], ms(60_000), Some(ms(700)));
     assert_eq!((driven[0].interrupted, driven[0].dropped), (2, 48));

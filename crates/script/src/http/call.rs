@@ -81,6 +81,8 @@ pub(crate) struct OwnCookie {
 pub(crate) struct Unsendable {
     pub(crate) code: u32,
     pub(crate) why: String,
+    /// It counts among the requests. What cannot even be put together does not, as in k6.
+    pub(crate) is_request: bool,
 }
 
 /// What `response.request` shows.

@@ -58,7 +58,7 @@ pub(crate) fn call<'js>(
         asked: None,
     };
     if let Some(why) = no_method {
-        call.refuse(why);
+        call.refuse(why, true);
     }
     let Some((content, params)) = with else { return Ok(call) };
     let params = params.and_then(Value::as_object);
@@ -68,7 +68,7 @@ pub(crate) fn call<'js>(
     let content = match body::read(ctx, content, &mut *user.random.borrow_mut())? {
         Ok(content) => content,
         Err(kind) => {
-            call.refuse(format!("unknown request body type {kind}"));
+            call.refuse(format!("unknown request body type {kind}"), false);
             return Ok(call);
         }
     };
@@ -96,8 +96,8 @@ const INVALID_URL: u32 = 1020;
 
 impl Call {
     /// What cannot be sent becomes a request that fails, as in k6; the first reason is told.
-    pub(super) fn refuse(&mut self, why: String) {
-        self.unsendable.get_or_insert(Unsendable { code: UNKNOWN, why });
+    fn refuse(&mut self, why: String, is_request: bool) {
+        self.unsendable.get_or_insert(Unsendable { code: UNKNOWN, why, is_request });
     }
 }
 
@@ -120,7 +120,11 @@ fn parse_url(ctx: &Ctx<'_>, user: &User, url: &Value<'_>) -> Result<Place> {
             None if url.is_object() && !url.is_array() => (text_of(url)?, None),
             None => {
                 let why = format!("invalid URL: {} is no text", url.type_name());
-                return Ok((nowhere(ctx, user, "")?, None, Some(Unsendable { code: INVALID_URL, why })));
+                return Ok((
+                    nowhere(ctx, user, "")?,
+                    None,
+                    Some(Unsendable { code: INVALID_URL, why, is_request: false }),
+                ));
             }
         },
     };
@@ -128,7 +132,7 @@ fn parse_url(ctx: &Ctx<'_>, user: &User, url: &Value<'_>) -> Result<Place> {
         Ok(parsed) => Ok((parsed, name, None)),
         Err(error) => {
             let why = format!("invalid URL: {error:#}");
-            let unsendable = Unsendable { code: UNKNOWN, why };
+            let unsendable = Unsendable { code: UNKNOWN, why, is_request: true };
             Ok((nowhere(ctx, user, &net::display_url(&text))?, name, Some(unsendable)))
         }
     }
@@ -147,7 +151,7 @@ fn given<'js>(object: &Object<'js>, name: &str) -> Result<Option<Value<'js>>> {
 
 fn header(call: &mut Call, name: &str, value: &str) {
     if let Err(error) = call.headers.push(name, value) {
-        call.refuse(error.to_string());
+        call.refuse(error.to_string(), true);
     }
 }
 
@@ -177,7 +181,7 @@ fn read_params<'js>(
             "jar" => call.jar = jar_of(&value),
             "responseType" => match ResponseType::named(&text_of(&value)?) {
                 Ok(kind) => call.response_type = kind,
-                Err(why) => call.refuse(why),
+                Err(why) => call.refuse(why, false),
             },
             "responseCallback" => call.expected = Some(expected(ctx, &value)?),
             "throw" => call.throws = value.as_bool().unwrap_or(false),

@@ -61,7 +61,9 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
         let next = redirect(&call, &response);
         let answered =
             if response.status == 401 && !challenged { answer(user, &call, &response) } else { None };
-        record(user, &call, &response, error_code, answered.is_some());
+        if call.unsendable.as_ref().is_none_or(|unsendable| unsendable.is_request) {
+            record(user, &call, &response, error_code, answered.is_some());
+        }
         if let Some(value) = answered {
             challenged = true;
             if call.headers.set("Authorization", value).is_ok() {
@@ -84,7 +86,7 @@ pub(crate) async fn perform(user: &Rc<User>, mut call: Call) -> Exchange {
 
 /// One hop; with k6's number of the error where nothing may be sent there.
 async fn attempt(user: &User, call: &Call) -> (Response, Option<u32>) {
-    if let Some(Unsendable { code, why }) = &call.unsendable {
+    if let Some(Unsendable { code, why, .. }) = &call.unsendable {
         return (unsent(why), Some(*code));
     }
     let setup = &user.test.setup;

@@ -63,6 +63,14 @@ export class Selection {
     return this.#of(ordered(found), filter);
   }
 
+  /** These and what else is named, in the order of the page. */
+  add(what) {
+    let more;
+    if (what instanceof Selection) more = what.#ids;
+    else if (what instanceof Element) more = native.find(this.#page, [0], '*').filter((id) => what.isSameNode(this.#element(id)));
+    else more = native.find(this.#page, [0], String(what));
+    return this.#made(ordered([...this.#ids, ...more]));
+  }
   attr(name, otherwise) {
     const value = this.#ids.length ? native.attribute(this.#page, this.#ids[0], String(name)) : undefined;
     return value === undefined ? otherwise : value;
@@ -103,6 +111,15 @@ export class Selection {
     return this.#made(this.#ids.filter((id) => this.#made([id]).find(what).size() > 0));
   }
   html() { return this.#ids.length ? native.inner(this.#page, this.#ids[0]) : ''; }
+  /** The place of the first among its siblings, or of an element or a selection's first among these. */
+  index(what) {
+    if (what === undefined) {
+      return this.#ids.length ? this.#siblings(this.#ids[0]).indexOf(this.#ids[0]) : -1;
+    }
+    if (typeof what === 'string') return native.find(this.#page, [0], what).indexOf(this.#ids[0]);
+    const first = what instanceof Selection ? what.get(0) : what;
+    return this.#ids.findIndex((id) => this.#element(id).isSameNode(first));
+  }
   is(filter) { return this.#chosen(this.#ids, filter).length > 0; }
   last() { return this.#made(this.#ids.slice(-1)); }
   map(run) { return this.#ids.map((id, index) => run(index, this.#made([id]))); }
@@ -119,6 +136,9 @@ export class Selection {
   prev(filter) { return this.#of(this.#ids.flatMap((id) => this.#earlier(id).slice(0, 1)), filter); }
   prevAll(filter) { return this.#walk((id) => this.#earlier(id), undefined, filter); }
   prevUntil(until, filter) { return this.#walk((id) => this.#earlier(id), until, filter); }
+  siblings(filter) {
+    return this.#walk((id) => this.#siblings(id).filter((one) => one !== id), undefined, filter);
+  }
   size() { return this.#ids.length; }
   slice(from, to) { return this.#made(this.#ids.slice(from, to)); }
   text() { return this.#ids.map((id) => native.text(this.#page, id)).join(''); }

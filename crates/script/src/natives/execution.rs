@@ -149,6 +149,7 @@ fn delete_tag<'js>(ctx: Ctx<'js>, name: String) -> Result<()> {
 fn tags<'js>(ctx: Ctx<'js>) -> Result<Object<'js>> {
     let user = current(&ctx)?;
     let object = Object::new(ctx.clone())?;
+    object.set("group", user.group.borrow().as_str())?;
     let scenario = user.scenario();
     if let Some(scenario) = scenario {
         object.set("scenario", scenario.name.as_str())?;
