@@ -164,7 +164,8 @@ impl VirtualUser {
                     with = Resume::Go;
                 }
                 Some(Wait::Http(calls, parallel)) => {
-                    let exchanges = perform_all(&self.user, calls, parallel).await;
+                    // Boxed: a user that sleeps does not hold the room that a request needs.
+                    let exchanges = Box::pin(perform_all(&self.user, calls, parallel)).await;
                     self.user.test.heard(Instant::now());
                     with = Resume::Http(exchanges);
                 }

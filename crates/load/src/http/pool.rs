@@ -33,7 +33,8 @@ struct Place {
 #[derive(Default)]
 struct Open {
     /// The most recently used last, and used first: the others may time out on the server.
-    idle: Vec<Http1>,
+    #[expect(clippy::vec_box, reason = "a connection is handed over, not moved, for each request")]
+    idle: Vec<Box<Http1>>,
     shared: Vec<Http2>,
     /// It answered by HTTP/1.1 before: nobody waits for a connection to share.
     speaks_http1: bool,
@@ -77,8 +78,10 @@ impl Pool {
     pub async fn send(&self, request: &Request) -> Response {
         let mut clock = Clock::start();
         let mut response = Response::none(clock.now);
-        let exchange = self.exchange(request, &mut response, &mut clock);
-        let done = tokio::time::timeout(request.timeout, exchange).await;
+        let done = {
+            let exchange = std::pin::pin!(self.exchange(request, &mut response, &mut clock));
+            tokio::time::timeout(request.timeout, exchange).await
+        };
         let at = clock.step;
         // The last step ends here; which one comes next does not matter.
         clock.enter(Step::Blocked);
@@ -108,7 +111,7 @@ impl Pool {
         let Ok(connection) = self.take(&place, Want::New, clock).await else { return Err(stale) };
         response.retried = true;
         self.client.count_retry();
-        let second = self.once(&place, connection, request, response, clock).await;
+        let second = Box::pin(self.once(&place, connection, request, response, clock)).await;
         second.map_err(|attempt| attempt.failure)
     }
 
@@ -130,19 +133,20 @@ impl Pool {
     }
 
     async fn take(&self, place: &Place, want: Want, clock: &mut Clock) -> Result<Connection, Failure> {
+        // Boxed: most requests find a connection, and then need no room for a handshake.
         if want == Want::New {
-            return self.open(place, clock).await;
+            return Box::pin(self.open(place, clock)).await;
         }
         if let Some(connection) = self.reuse(place) {
             return Ok(connection);
         }
         if place.open.borrow().speaks_http1 {
-            return self.open(place, clock).await;
+            return Box::pin(self.open(place, clock)).await;
         }
         let _turn = place.opening.lock().await;
         match self.reuse(place) {
             Some(connection) => Ok(connection),
-            None => self.open(place, clock).await,
+            None => Box::pin(self.open(place, clock)).await,
         }
     }
 
@@ -150,7 +154,7 @@ impl Pool {
         let mut open = place.open.borrow_mut();
         while let Some(mut idle) = open.idle.pop() {
             if !idle.is_dead(self.client.scratch()) {
-                return Some(Connection::One(Box::new(idle)));
+                return Some(Connection::One(idle));
             }
         }
         if open.shared.is_empty() {
@@ -185,15 +189,15 @@ impl Pool {
         clock: &mut Clock,
     ) -> Result<(), Attempt> {
         match connection {
-            Connection::One(one) => self.once_http1(place, *one, request, response, clock).await,
-            Connection::Shared(shared) => self.once_http2(shared, request, response, clock).await,
+            Connection::One(one) => self.once_http1(place, one, request, response, clock).await,
+            Connection::Shared(shared) => Box::pin(self.once_http2(shared, request, response, clock)).await,
         }
     }
 
     async fn once_http1(
         &self,
         place: &Place,
-        mut one: Http1,
+        mut one: Box<Http1>,
         request: &Request,
         response: &mut Response,
         clock: &mut Clock,

@@ -21,11 +21,17 @@ use tokio::task::JoinSet;
 /// Sends all, so many at once, and returns what came back in their order.
 pub(crate) async fn perform_all(user: &Rc<User>, calls: Vec<Call>, parallel: Parallel) -> Vec<Exchange> {
     let mut calls = calls;
-    if calls.len() == 1
-        && let Some(call) = calls.pop()
-    {
-        return vec![perform(user, call).await];
+    match calls.pop() {
+        Some(call) if calls.is_empty() => vec![perform(user, call).await],
+        Some(call) => {
+            calls.push(call);
+            Box::pin(perform_side_by_side(user, calls, parallel)).await
+        }
+        None => Vec::new(),
     }
+}
+
+async fn perform_side_by_side(user: &Rc<User>, calls: Vec<Call>, parallel: Parallel) -> Vec<Exchange> {
     let all = Rc::new(Semaphore::new(parallel.all.clamp(1, Semaphore::MAX_PERMITS)));
     let mut hosts: BTreeMap<String, Rc<Semaphore>> = BTreeMap::new();
     let mut tasks = JoinSet::new();
@@ -89,27 +95,35 @@ async fn attempt(user: &User, call: &Call) -> (Response, Option<u32>) {
     if let Some(Unsendable { code, why, .. }) = &call.unsendable {
         return (unsent(why), Some(*code));
     }
-    let setup = &user.test.setup;
-    if !setup.http.barred.is_empty() {
-        let target = call.origin.target();
-        let hosts = &setup.network.hosts;
-        let given =
-            hosts.get(&format!("{}:{}", target.host(), target.port())).or_else(|| hosts.get(target.host()));
-        // A name may have been given several addresses: all must be allowed.
-        let given: Vec<Option<std::net::IpAddr>> = match given {
-            Some(all) => all.iter().map(|address| Some(address.ip())).collect(),
-            None => vec![None],
-        };
-        for address in given {
-            if let Some((code, why)) = setup.http.barred.refuse(&call.origin, address).await {
-                return (unsent(&why), Some(code));
-            }
-        }
+    if !user.test.setup.http.barred.is_empty()
+        && let Some((code, why)) = Box::pin(barred(user, call)).await
+    {
+        return (unsent(&why), Some(code));
     }
     if let Some(turn) = user.test.next_request(Instant::now()) {
         tokio::time::sleep_until(turn.into()).await;
     }
     (user.pool.send(&request(user, call)).await, None)
+}
+
+/// Whether the options forbid the place of a call, with k6's number and why.
+async fn barred(user: &User, call: &Call) -> Option<(u32, String)> {
+    let setup = &user.test.setup;
+    let target = call.origin.target();
+    let hosts = &setup.network.hosts;
+    let given =
+        hosts.get(&format!("{}:{}", target.host(), target.port())).or_else(|| hosts.get(target.host()));
+    // A name may have been given several addresses: all must be allowed.
+    let given: Vec<Option<std::net::IpAddr>> = match given {
+        Some(all) => all.iter().map(|address| Some(address.ip())).collect(),
+        None => vec![None],
+    };
+    for address in given {
+        if let Some(refused) = setup.http.barred.refuse(&call.origin, address).await {
+            return Some(refused);
+        }
+    }
+    None
 }
 
 fn request(user: &User, call: &Call) -> Request {

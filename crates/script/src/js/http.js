@@ -1,15 +1,16 @@
 const native = globalThis.__trimtab.http;
 export const { asyncRequest, setResponseCallback, cookieJar } = native;
-// What suspends is called by a function of its own: its return links the user's stack frames again.
-export function get(url, params) { return native.get(url, params); }
-export function head(url, params) { return native.head(url, params); }
-export function post(url, body, params) { return native.post(url, body, params); }
-export function put(url, body, params) { return native.put(url, body, params); }
-export function patch(url, body, params) { return native.patch(url, body, params); }
-export function del(url, body, params) { return native.del(url, body, params); }
-export function options(url, body, params) { return native.options(url, body, params); }
-export function request(method, url, body, params) { return native.request(method, url, body, params); }
-export function batch(requests) { return native.batch(requests); }
+// What suspends is called by a function of its own: its return links the user's stack frames again. All have one code.
+const own = (send) => function (a, b, c, d) { return send(a, b, c, d); };
+export const get = own(native.get);
+export const head = own(native.head);
+export const post = own(native.post);
+export const put = own(native.put);
+export const patch = own(native.patch);
+export const del = own(native.del);
+export const options = own(native.options);
+export const request = own(native.request);
+export const batch = own(native.batch);
 
 export function CookieJar() {
   return native.newCookieJar();
