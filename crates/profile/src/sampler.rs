@@ -5,7 +5,7 @@ use crate::formats::{CallFrame, CpuProfile};
 use crate::graft::Ends;
 use crate::ledger::State;
 use crate::names::Name;
-use crate::node;
+use crate::node::{self, OfThread};
 use crate::perf::{Body, Events, Record, Registers};
 use crate::process::{Look, Process, Seen, Shared};
 use crate::procfs::{self, Mapping};
@@ -437,9 +437,19 @@ impl Sampler {
         }
     }
 
-    /// Takes V8's samples for the time on CPU of a process's main thread.
-    pub(crate) fn replace_running(&mut self, pid: u32, profile: &CpuProfile) {
-        let Some((at, _)) = self.threads.find(pid) else { return };
+    /// Takes V8's samples for the time on CPU of a thread of a process.
+    pub(crate) fn replace_running(&mut self, pid: u32, of: &OfThread) {
+        let tid = match of.inner_tid {
+            None => Some(pid),
+            Some(inner) => self
+                .threads
+                .all
+                .iter()
+                .find(|one| one.pid == pid && one.inner_tid == inner)
+                .map(|one| one.tid),
+        };
+        let Some((at, _)) = tid.and_then(|tid| self.threads.find(tid)) else { return };
+        let profile = &of.profile;
         let thread = u32::try_from(at).unwrap_or(u32::MAX);
         self.recorder.cells.remove(thread, State::Running);
         let mut time = profile.start_us.saturating_mul(1000);

@@ -304,13 +304,24 @@ impl Session {
 }
 
 impl Session {
-    /// Puts the inspectors' stacks in place of the native ones of the main threads. V8 samples by the clock, also while
+    /// Puts the inspectors' stacks in place of the native ones of the threads that run JavaScript. V8 samples by the clock, also while
     /// the thread is queued: the ledger scales that away.
     fn name_javascript(&mut self, perf_maps: &PerfMaps) {
-        for inspector in std::mem::take(&mut self.inspectors) {
+        for mut inspector in std::mem::take(&mut self.inspectors) {
             let pid = inspector.pid;
             match inspector.stop() {
-                Ok(profile) => self.sampler.replace_running(pid, &profile),
+                Ok(all) => {
+                    for one in &all {
+                        self.sampler.replace_running(pid, one);
+                    }
+                    if inspector.unseen_workers > 0 {
+                        let reason = format!(
+                            "{} worker threads of process {pid} that began or ended meanwhile are not named",
+                            inspector.unseen_workers
+                        );
+                        self.sampler.gap(Gap::new("profile", reason, "profile while the workers go on"));
+                    }
+                }
                 Err(error) => {
                     let reason = format!("JavaScript functions of process {pid} are not named: {error:#}");
                     self.sampler.gap(Gap::new("profile", reason, NODE_HINT));

@@ -353,6 +353,30 @@ setInterval(function tick() { fib(25) }, 5)
 console.log('ready')
 ";
 
+/// A Node program whose workers burn, each in a function of its own, and whose main thread waits.
+const NODE_WORKERS: &str = "
+const { Worker } = require('worker_threads')
+const burn = (name) => `function ${name}(n) { return n < 2 ? n : ${name}(n - 1) + ${name}(n - 2) }; setInterval(() => ${name}(25), 5)`
+let ready = 0
+for (const name of ['one', 'two']) new Worker(burn(name), { eval: true }).on('online', () => { if (++ready === 2) console.log('ready') })
+";
+
+#[test]
+fn worker_threads_are_named_each_by_what_it_runs() {
+    let mut node = command("node");
+    node.args(["-e", NODE_WORKERS]);
+    let program = started(node);
+    let mut session = Session::attach(Target::Process(program.0.id()), Options::default()).unwrap();
+    session.open_inspectors();
+    let stacks = run(session, Duration::from_millis(1500));
+    adds_up(&stacks);
+    let summary = summarize(&stacks);
+    let running = stacks.ledger().running_ns;
+    let named = ["one", "two"].map(|name| total(&summary, name, State::Running));
+    assert!(named.iter().all(|ns| *ns > 0), "{:?} {}", stacks.gaps, folded(&stacks));
+    assert!(named.iter().sum::<u64>() * 10 > running * 6, "{named:?} of {running}: {}", folded(&stacks));
+}
+
 #[test]
 fn javascript_is_named_through_the_inspector_which_is_closed_again() {
     let mut node = command("node");

@@ -31,12 +31,37 @@ pub(crate) fn is_node(pid: u32) -> bool {
     matches!(name.trim_end_matches(" (deleted)"), "node" | "nodejs")
 }
 
+/// Worker threads that are sampled.
+const MAX_WORKERS: usize = 64;
+/// The number of the thread that evaluates it, in the process's own numbering: reading a link is done on that thread.
+const THREAD_NUMBER: &str =
+    "(process.getBuiltinModule?.('fs') ?? require('fs')).readlinkSync('/proc/thread-self')";
+
 /// A running profile of V8. Dropping it ends the profile and closes the inspector that it opened.
 pub(crate) struct Inspector {
     pub(crate) pid: u32,
     socket: Socket,
     opened: bool,
     next_id: u64,
+    workers: Vec<Worker>,
+    /// Sampling goes on: a worker that is told of now is not sampled.
+    started: bool,
+    /// Workers that began later or could not be sampled.
+    pub(crate) unseen_workers: usize,
+}
+
+/// A thread of `worker_threads`, reached through the main thread's connection.
+struct Worker {
+    session: String,
+    /// Its number as the process sees it, once it is sampled.
+    inner_tid: Option<u32>,
+}
+
+/// What V8 sampled on one thread.
+pub(crate) struct OfThread {
+    /// As the process sees it; `None`: its main thread.
+    pub(crate) inner_tid: Option<u32>,
+    pub(crate) profile: CpuProfile,
 }
 
 impl Inspector {
@@ -48,34 +73,112 @@ impl Inspector {
         let (port, opened) = open(pid)?;
         let socket =
             connect(port).with_context(|| format!("could not talk to the inspector of process {pid}"))?;
-        let mut inspector = Self { pid, socket, opened, next_id: 1 };
+        let (workers, unseen_workers) = (Vec::new(), 0);
+        let mut inspector = Self { pid, socket, opened, next_id: 1, workers, started: false, unseen_workers };
         inspector.call("Profiler.enable", &json!({}))?;
         inspector.call("Profiler.setSamplingInterval", &json!({"interval": INTERVAL_US}))?;
         inspector.call("Profiler.start", &json!({}))?;
+        inspector.start_workers();
+        inspector.started = true;
         Ok(inspector)
     }
 
-    /// Ends sampling: the stacks with their times.
-    pub(crate) fn stop(mut self) -> Result<CpuProfile> {
+    /// Samples the worker threads that there are. Those that end meanwhile, and Node before 12, have none to tell.
+    fn start_workers(&mut self) {
+        if self.call("NodeWorker.enable", &json!({"waitForDebuggerOnStart": false})).is_err() {
+            return;
+        }
+        let mut at = 0;
+        // More may be told of meanwhile.
+        while at < self.workers.len() {
+            match self.start_worker(at) {
+                Ok(inner_tid) => self.workers[at].inner_tid = Some(inner_tid),
+                Err(_) => self.unseen_workers += 1,
+            }
+            at += 1;
+        }
+    }
+
+    fn start_worker(&mut self, at: usize) -> Result<u32> {
+        let asked = json!({"expression": THREAD_NUMBER, "includeCommandLineAPI": true});
+        let answer = self.call_worker(at, "Runtime.evaluate", &asked)?;
+        let link = answer["result"]["value"].as_str().context("the worker does not tell its thread")?;
+        let number = link.rsplit('/').next().and_then(|number| number.parse().ok());
+        let inner_tid = number.context("the worker's thread has no number")?;
+        self.call_worker(at, "Profiler.enable", &json!({}))?;
+        self.call_worker(at, "Profiler.setSamplingInterval", &json!({"interval": INTERVAL_US}))?;
+        self.call_worker(at, "Profiler.start", &json!({}))?;
+        Ok(inner_tid)
+    }
+
+    /// Ends sampling: the stacks with their times, of the main thread and of those workers that still live.
+    pub(crate) fn stop(&mut self) -> Result<Vec<OfThread>> {
         let answer = self.call("Profiler.stop", &json!({}))?;
-        CpuProfile::new(&answer["profile"])
+        let main = OfThread { inner_tid: None, profile: CpuProfile::new(&answer["profile"])? };
+        let mut all = vec![main];
+        for at in 0..self.workers.len() {
+            let Some(inner_tid) = self.workers[at].inner_tid else { continue };
+            let answer = self.call_worker(at, "Profiler.stop", &json!({}));
+            match answer.and_then(|answer| CpuProfile::new(&answer["profile"])) {
+                Ok(profile) => all.push(OfThread { inner_tid: Some(inner_tid), profile }),
+                Err(_) => self.unseen_workers += 1,
+            }
+        }
+        Ok(all)
     }
 
     fn call(&mut self, method: &str, parameters: &Value) -> Result<Value> {
         let id = self.send(method, parameters)?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let answer: Value =
-                serde_json::from_slice(&self.socket.receive()?).context("an answer is no JSON")?;
-            if answer["id"].as_u64() != Some(id) {
-                continue;
+            let answer = self.hear()?;
+            if answer["id"].as_u64() == Some(id) {
+                return result(method, &answer);
             }
-            if let Some(message) = answer["error"]["message"].as_str() {
-                bail!("{method} was refused: {message}");
-            }
-            return Ok(answer["result"].clone());
         }
         bail!("{method} was not answered within {} s", PATIENCE.as_secs())
+    }
+
+    /// The same in a worker: the main thread hands the message over, and what comes back.
+    fn call_worker(&mut self, at: usize, method: &str, parameters: &Value) -> Result<Value> {
+        let session = self.workers[at].session.clone();
+        let id = self.next_id;
+        self.next_id += 1;
+        let message = json!({"id": id, "method": method, "params": parameters}).to_string();
+        let sent =
+            self.send("NodeWorker.sendMessageToWorker", &json!({"sessionId": session, "message": message}))?;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let heard = self.hear()?;
+            let refused = heard["id"].as_u64() == Some(sent) && heard["error"].is_object();
+            let of_this = heard["params"]["sessionId"].as_str() == Some(session.as_str());
+            if refused || (of_this && heard["method"] == "NodeWorker.detachedFromWorker") {
+                bail!("the worker has ended");
+            }
+            if of_this && let Some(text) = heard["params"]["message"].as_str() {
+                let answer: Value = serde_json::from_str(text).context("a worker's answer is no JSON")?;
+                if answer["id"].as_u64() == Some(id) {
+                    return result(method, &answer);
+                }
+            }
+        }
+        bail!("{method} was not answered by a worker within {} s", PATIENCE.as_secs())
+    }
+
+    /// The next message, remembering the workers that it tells of.
+    fn hear(&mut self) -> Result<Value> {
+        let message: Value =
+            serde_json::from_slice(&self.socket.receive()?).context("an answer is no JSON")?;
+        if message["method"] == "NodeWorker.attachedToWorker"
+            && let Some(session) = message["params"]["sessionId"].as_str()
+        {
+            if self.workers.len() < MAX_WORKERS && !self.started {
+                self.workers.push(Worker { session: session.to_owned(), inner_tid: None });
+            } else {
+                self.unseen_workers += 1;
+            }
+        }
+        Ok(message)
     }
 
     fn send(&mut self, method: &str, parameters: &Value) -> Result<u64> {
@@ -90,6 +193,9 @@ impl Inspector {
 impl Drop for Inspector {
     fn drop(&mut self) {
         // Nobody is left to tell when this fails: the process has ended, which closes its port too.
+        if !self.workers.is_empty() {
+            drop(self.call("NodeWorker.disable", &json!({})));
+        }
         drop(self.call("Profiler.disable", &json!({})));
         if self.opened {
             drop(self.send("Runtime.evaluate", &json!({"expression": "process._debugEnd()"})));
@@ -97,6 +203,13 @@ impl Drop for Inspector {
             drop(self.socket.receive());
         }
     }
+}
+
+fn result(method: &str, answer: &Value) -> Result<Value> {
+    if let Some(message) = answer["error"]["message"].as_str() {
+        bail!("{method} was refused: {message}");
+    }
+    Ok(answer["result"].clone())
 }
 
 /// The port of the inspector, and whether we opened it.
