@@ -6,6 +6,7 @@ mod costs;
 mod diagnosis;
 mod finding;
 pub mod fixture;
+mod function_name;
 mod goal;
 mod latency;
 pub mod metrics;
@@ -27,6 +28,7 @@ pub use finding::{
     CodeRef, Confidence, Evidence, Finding, Grade, Place, Prediction, QuantilePrediction, Remedy, RemedyKind,
     Severity,
 };
+pub use function_name::{is_library_path, plain_name, short_name};
 pub use goal::{Goal, GoalError, GoalMetric, Relation, VARIANT};
 pub use latency::Histogram;
 pub use metrics::{MetricKind, MetricSeries, Point};

@@ -104,7 +104,7 @@ pub struct Session {
     memory: Memory,
 }
 
-const NODE_HINT: &str = "start it by `trimtab measure -- node ...` or `trimtab profile -- node ...`, or allow the inspector (`profile --node-inspector`)";
+const NODE_HINT: &str = "start it by `trimtab measure -- node ...` or `trimtab profile -- node ...`, or allow the inspector (`--node-inspector` of `measure` and `profile`)";
 
 /// Now, in nanoseconds of the monotonic clock: the one that records carry.
 fn monotonic_ns() -> u64 {

@@ -2,7 +2,7 @@
 //! made of them.
 
 use crate::ledger::{Ledger, State};
-use crate::stacks::{FrameKind, Stacks};
+use crate::stacks::{Frame, FrameKind, Stacks};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -26,6 +26,16 @@ pub struct Function {
     pub total_ns: ByState,
 }
 
+/// One thing that was waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// `[waits: lock (futex)]`.
+    pub name: String,
+    pub ns: u64,
+    /// The function outside of the system's libraries that waited longest for it, and how long.
+    pub within: Option<(String, u64)>,
+}
+
 /// The figures of a profile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -33,7 +43,7 @@ pub struct Summary {
     /// All functions, the one with most time on CPU of its own first.
     pub functions: Vec<Function>,
     /// What was waited for, the longest first.
-    pub waits: Vec<(String, u64)>,
+    pub waits: Vec<Wait>,
     /// Share of on-CPU user stacks that reached their first function, those that were completed from others of the
     /// same thread included; `None` where there are none.
     pub complete_share: Option<f64>,
@@ -50,7 +60,7 @@ pub struct Summary {
 pub fn summarize(stacks: &Stacks) -> Summary {
     let totals = stacks.totals();
     let mut functions: HashMap<Key, Sums> = HashMap::new();
-    let mut waits: HashMap<&str, u64> = HashMap::new();
+    let mut waits: HashMap<&str, WaitSums> = HashMap::new();
     for (stack, weight) in &totals {
         let path = stacks.path(*stack);
         let frames: Vec<_> = path.iter().filter_map(|index| stacks.frames.get(*index as usize)).collect();
@@ -59,8 +69,13 @@ pub fn summarize(stacks: &Stacks) -> Summary {
         for (at, frame) in frames.iter().enumerate() {
             if frame.kind == FrameKind::Label {
                 if at + 1 == frames.len() {
-                    *waits.entry(stacks.strings.get(frame.function)).or_default() +=
-                        weight[State::Blocked.index()] + weight[State::GilWait.index()];
+                    let ns = weight[State::Blocked.index()] + weight[State::GilWait.index()];
+                    let sums = waits.entry(stacks.strings.get(frame.function)).or_default();
+                    sums.ns += ns;
+                    let own = frames[..at].iter().rev().find(|frame| waits_itself(stacks, frame));
+                    if let Some(own) = own {
+                        *sums.within.entry(own.function).or_default() += ns;
+                    }
                 }
                 continue;
             }
@@ -83,9 +98,12 @@ pub fn summarize(stacks: &Stacks) -> Summary {
         let rank = |f: &Function| (f.self_ns[0], f.total_ns[0], f.total_ns.iter().sum::<u64>());
         rank(b).cmp(&rank(a)).then_with(|| a.name.cmp(&b.name)).then_with(|| a.module.cmp(&b.module))
     });
-    let mut waits: Vec<(String, u64)> =
-        waits.into_iter().filter(|(_, ns)| *ns > 0).map(|(name, ns)| (name.to_owned(), ns)).collect();
-    waits.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let mut waits: Vec<Wait> = waits
+        .into_iter()
+        .filter(|(_, sums)| sums.ns > 0)
+        .map(|(name, sums)| Wait { name: name.to_owned(), ns: sums.ns, within: sums.longest(stacks) })
+        .collect();
+    waits.sort_by(|a, b| b.ns.cmp(&a.ns).then_with(|| a.name.cmp(&b.name)));
     let (ledger, quality) = (stacks.ledger(), stacks.quality);
     let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
     Summary {
@@ -103,6 +121,42 @@ pub fn summarize(stacks: &Stacks) -> Summary {
             .flatten(),
         own_share: share(quality.own_cpu_ns, stacks.wall_ns).unwrap_or(0.0),
     }
+}
+
+#[derive(Default)]
+struct WaitSums {
+    ns: u64,
+    within: HashMap<model::Sym, u64>,
+}
+
+impl WaitSums {
+    fn longest(&self, stacks: &Stacks) -> Option<(String, u64)> {
+        let longest =
+            self.within.iter().max_by_key(|(function, ns)| (**ns, std::cmp::Reverse(**function)))?;
+        Some((stacks.strings.get(*longest.0).to_owned(), *longest.1))
+    }
+}
+
+/// Libraries through which everything waits.
+const SYSTEM_LIBRARIES: &[&str] =
+    &["libc.so", "libpthread", "libstdc++", "libgcc", "ld-linux", "[kernel]", "[vdso]"];
+
+/// The same within programs that hold their libraries, by the paths of their functions.
+const LIBRARY_PATHS: &[&str] =
+    &["std::", "core::", "alloc::", "parking_lot", "lock_api::", "tokio::", "mio::", "runtime."];
+
+/// A function with a name of its own, outside of libraries as far as they are known, and of labels.
+fn waits_itself(stacks: &Stacks, frame: &Frame) -> bool {
+    let (name, module) = (stacks.strings.get(frame.function), stacks.strings.get(frame.module));
+    let file = module.rsplit('/').next().unwrap_or(module);
+    let is_system = SYSTEM_LIBRARIES.iter().any(|library| file.starts_with(library));
+    let path = name.trim_start_matches(['<', '&', ' ']);
+    let is_named = !name.starts_with('[') && !LIBRARY_PATHS.iter().any(|library| path.starts_with(library));
+    if model::is_library_path(stacks.strings.get(frame.file)) {
+        return false;
+    }
+    matches!(frame.kind, FrameKind::Python | FrameKind::JavaScript)
+        || (frame.kind == FrameKind::Native && is_named && !is_system && !file.is_empty())
 }
 
 type Key = (model::Sym, model::Sym, FrameKind);
@@ -173,12 +227,16 @@ fn write_text(out: &mut String, stacks: &Stacks, summary: &Summary, rows: usize)
         let (own, total) = (function.self_ns[running], function.total_ns[running]);
         let place = place(function);
         let (own, total) = (percent(own, ledger.running_ns), percent(total, ledger.running_ns));
-        writeln!(out, "  {own:>8} {total:>8}  {}{place}", function.name)?;
+        writeln!(out, "  {own:>8} {total:>8}  {}{place}", model::short_name(&function.name))?;
     }
     if !summary.waits.is_empty() {
         writeln!(out, "\nBlocked, by what was waited for:")?;
-        for (name, ns) in summary.waits.iter().take(rows) {
-            writeln!(out, "  {:>12} {:>8}  {name}", seconds(*ns), percent(*ns, ledger.blocked_ns))?;
+        for Wait { name, ns, within } in summary.waits.iter().take(rows) {
+            write!(out, "  {:>12} {:>8}  {name}", seconds(*ns), percent(*ns, ledger.blocked_ns))?;
+            if let Some((function, of)) = within {
+                write!(out, ", {} of it in {}", percent(*of, *ns), model::short_name(function))?;
+            }
+            writeln!(out)?;
         }
     }
     writeln!(out)?;
@@ -236,8 +294,15 @@ pub fn json(stacks: &Stacks, summary: &Summary, rows: usize) -> Value {
                    "self": states(&f.self_ns), "total": states(&f.total_ns)})
         })
         .collect();
-    let waits: Vec<Value> =
-        summary.waits.iter().map(|(name, ns)| json!({"for": name, "ms": ms(*ns)})).collect();
+    let waits: Vec<Value> = summary
+        .waits
+        .iter()
+        .map(|wait| {
+            let within =
+                wait.within.as_ref().map(|(function, ns)| json!({"function": function, "ms": ms(*ns)}));
+            json!({"for": wait.name, "ms": ms(wait.ns), "mostly_in": within})
+        })
+        .collect();
     let threads: Vec<Value> = stacks
         .threads
         .iter()
@@ -280,7 +345,8 @@ mod tests {
         assert_eq!((of("fib").self_ns[0], of("fib").total_ns[0]), (10, 10));
         assert_eq!(of("main").total_ns, [15, 0, 7, 0]);
         assert_eq!(of("recv").self_ns[2], 7);
-        assert_eq!(summary.waits, [("[waits: socket read]".to_owned(), 7)]);
+        let wait = Wait { name: "[waits: socket read]".to_owned(), ns: 7, within: None };
+        assert_eq!(summary.waits, [wait]);
         assert_eq!(summary.functions[0].name, "fib");
     }
 }

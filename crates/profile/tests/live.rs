@@ -114,8 +114,11 @@ fn waits_are_named_and_belong_to_the_function_that_waits() {
         let blocked = total(&summary, function, State::Blocked);
         assert!(blocked > 500_000_000, "{kind}: {blocked} in {}", folded(&stacks));
         assert!(
-            summary.waits.iter().any(|(name, ns)| name == wait && *ns > 500_000_000),
-            "{:?}",
+            summary.waits.iter().any(|one| {
+                let named = one.within.as_ref().is_some_and(|(name, ns)| name.contains(function) && *ns > 0);
+                one.name == wait && one.ns > 500_000_000 && named
+            }),
+            "{function}: {:?}",
             summary.waits
         );
     }
@@ -136,7 +139,7 @@ fn a_process_that_switches_all_the_time_is_sampled_without_records_of_its_switch
     let computed = total(&summary, "hot_outer", State::Running);
     assert!(computed > hot.ledger.running_ns * 9 / 10, "{computed} of {hot:?}: {}", folded(&stacks));
     assert!(total(&summary, "hit", State::Blocked) > 100_000_000, "{}", folded(&stacks));
-    assert!(summary.waits.iter().any(|(name, _)| name == "[waits: lock (futex)]"), "{:?}", summary.waits);
+    assert!(summary.waits.iter().any(|wait| wait.name == "[waits: lock (futex)]"), "{:?}", summary.waits);
 }
 
 #[test]

@@ -153,6 +153,9 @@ pub struct MeasureArgs {
     /// Do not profile: without either flag it is done where permission and cost allow
     #[arg(long)]
     pub no_profile: bool,
+    /// Profile, and open the debug port of a running node: until the end every local user can run code in it
+    #[arg(long, conflicts_with = "no_profile")]
+    pub node_inspector: bool,
     /// Where to save the recording
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,

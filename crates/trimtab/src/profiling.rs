@@ -25,16 +25,14 @@ pub enum Wanted {
     IfPossible,
     /// Or fail.
     Yes,
+    /// The same, with the JavaScript of Node processes through their inspectors.
+    WithInspector,
 }
 
 impl Wanted {
-    /// From the flags `--profile` and `--no-profile`.
-    pub fn of_flags(profile: bool, no_profile: bool) -> Self {
-        match (profile, no_profile) {
-            (true, _) => Self::Yes,
-            (_, true) => Self::No,
-            _ => Self::IfPossible,
-        }
+    /// Without a profile the measurement fails.
+    pub fn is_required(self) -> bool {
+        matches!(self, Self::Yes | Self::WithInspector)
     }
 }
 
@@ -90,13 +88,16 @@ fn sampled(
         bail!("the service runs within Trimtab's own process");
     }
     let threads = session.threads();
-    if wanted != Wanted::Yes && threads > MAX_THREADS {
+    if !wanted.is_required() && threads > MAX_THREADS {
         bail!("the service has {threads} threads, which would cost too much; --profile does it all the same");
     }
     output.progress(&format!(
         "profiling {} with {threads} threads, 99 samples a second of CPU time (--no-profile leaves it out)",
         session.title()
     ));
+    if wanted == Wanted::WithInspector {
+        session.open_inspectors();
+    }
     let began = clock::now_ns();
     session.run(Some(duration), &|| shutdown.is_triggered(), &mut |_| {});
     let memory = session.memory();
@@ -140,7 +141,7 @@ pub fn keep(taken: Result<Taken>, result: &LoadResult, recording: &mut Recording
 
 #[cfg(test)]
 mod tests {
-    use super::{Target, Wanted, target};
+    use super::{Target, target};
 
     #[test]
     fn a_process_is_better_than_a_port_and_other_machines_have_neither() {
@@ -150,12 +151,5 @@ mod tests {
         assert_eq!(target(&[], "https://localhost"), Some(Target::Port(443)));
         assert_eq!(target(&[], "http://example.org"), None);
         assert_eq!(target(&[], "no url"), None);
-    }
-
-    #[test]
-    fn flags_decide() {
-        assert_eq!(Wanted::of_flags(false, false), Wanted::IfPossible);
-        assert_eq!(Wanted::of_flags(true, false), Wanted::Yes);
-        assert_eq!(Wanted::of_flags(false, true), Wanted::No);
     }
 }

@@ -159,13 +159,13 @@ impl<'a> Code<'a> {
 
     /// A function's name as people read it.
     fn shown(&self, frame: u32) -> Cow<'_, str> {
-        names::plain(&self.frame(frame).function)
+        model::plain_name(&self.frame(frame).function)
     }
 
     fn place(&self, frame: u32) -> CodeRef {
         let frame = self.frame(frame);
         CodeRef {
-            function: names::plain(&frame.function).into_owned(),
+            function: model::plain_name(&frame.function).into_owned(),
             file: Some(if frame.file.is_empty() { &frame.module } else { &frame.file })
                 .filter(|file| !file.is_empty())
                 .cloned(),

@@ -1,33 +1,8 @@
 //! What functions are by their names: the service's own, an interpreter's or library's, codecs, collectors, locks,
 //! loops. Names of runtimes and libraries only; nothing of any service.
 
-use model::{CodeFrame, CodeKind};
-use std::borrow::Cow;
+use model::{CodeFrame, CodeKind, is_library_path, plain_name};
 
-/// Where the code of others lies.
-const FOREIGN_PATHS: &[&str] = &[
-    "site-packages/",
-    "dist-packages/",
-    "/lib/python",
-    "node_modules/",
-    "node:",
-    "/rustc/",
-    "/.cargo/registry/",
-    "/.cargo/git/",
-    "/.rustup/",
-    "/library/std/",
-    "/library/core/",
-    "/library/alloc/",
-    "/usr/lib/",
-    "/usr/local/go/",
-    "/go/pkg/mod/",
-    "<frozen ",
-    "/build/glibc",
-    "../sysdeps/",
-    "./nptl/",
-    "./string/",
-    "./malloc/",
-];
 /// Modules of machine code that are nobody's own.
 const FOREIGN_MODULES: &[&str] = &[
     "libc.so",
@@ -118,12 +93,12 @@ const FOREIGN_NAMES: &[&str] = &[
 pub(super) fn is_own(frame: &CodeFrame) -> bool {
     match frame.kind {
         CodeKind::Kernel | CodeKind::Label | CodeKind::Threads => false,
-        CodeKind::Python | CodeKind::JavaScript => !frame.file.is_empty() && !is_foreign_path(&frame.file),
+        CodeKind::Python | CodeKind::JavaScript => !frame.file.is_empty() && !is_library_path(&frame.file),
         CodeKind::Native => {
             let module = frame.module.rsplit('/').next().unwrap_or("");
             let foreign = FOREIGN_MODULES.iter().any(|m| module.starts_with(m))
                 || INTERPRETERS.iter().any(|m| module.starts_with(m))
-                || is_foreign_path(&frame.file)
+                || is_library_path(&frame.file)
                 || FOREIGN_PREFIXES.iter().any(|p| frame.function.starts_with(p))
                 || FOREIGN_NAMES.contains(&frame.function.as_str())
                 || frame.function == module;
@@ -134,7 +109,7 @@ pub(super) fn is_own(frame: &CodeFrame) -> bool {
 
 /// Whether a program begins with it: a Python script's own lines, `main`.
 pub(super) fn is_start(frame: &CodeFrame) -> bool {
-    let function = plain(&frame.function);
+    let function = plain_name(&frame.function);
     match frame.kind {
         CodeKind::Python => function == "<module>",
         CodeKind::Native => {
@@ -145,36 +120,6 @@ pub(super) fn is_start(frame: &CodeFrame) -> bool {
         }
         CodeKind::JavaScript | CodeKind::Kernel | CodeKind::Label | CodeKind::Threads => false,
     }
-}
-
-/// A function's name without the generic arguments of it and of its types, which name the types of others and run to
-/// hundreds of characters: `poll<axum::Json<T>>` is `poll`, `<Vec<T> as Debug>::fmt` is `<Vec as Debug>::fmt`.
-pub(super) fn plain(function: &str) -> Cow<'_, str> {
-    if !function.contains('<') {
-        return Cow::Borrowed(function);
-    }
-    let mut out = String::with_capacity(function.len());
-    let mut depth = 0_u32;
-    let mut before = ' ';
-    for c in function.chars() {
-        let of_a_name = before.is_alphanumeric() || matches!(before, '_' | '}' | ':');
-        match c {
-            '<' if depth > 0 || of_a_name => depth += 1,
-            '>' if depth > 0 && before != '-' => depth -= 1,
-            _ if depth == 0 => out.push(c),
-            _ => {}
-        }
-        before = c;
-    }
-    // A long name may have been cut within its arguments; an operator's bracket begins none.
-    if depth > 0 && function.contains("operator") {
-        return Cow::Borrowed(function);
-    }
-    Cow::Owned(out.replace("::::", "::"))
-}
-
-fn is_foreign_path(path: &str) -> bool {
-    FOREIGN_PATHS.iter().any(|part| path.contains(part))
 }
 
 /// Words of a function's name and file, lower case: `JsonSerializer.to_json` has `json` and `serializer`.
@@ -244,7 +189,7 @@ pub(super) fn is_codec(frame: &CodeFrame) -> bool {
         ["/json/", "/serde_json", "/rmp", "/prost", "/pickle", "/marshmallow/", "/pydantic", "_json."];
     frame.kind != CodeKind::Label
         && frame.kind != CodeKind::Threads
-        && (has_word(&plain(&frame.function), CODECS)
+        && (has_word(&plain_name(&frame.function), CODECS)
             || library.iter().any(|part| frame.file.contains(part) || frame.module.contains(part)))
 }
 
@@ -322,7 +267,7 @@ pub(super) fn is_comparison(frame: &CodeFrame) -> bool {
         "slices.Index",
         "lastIndexOf",
     ];
-    let function = plain(&frame.function);
+    let function = plain_name(&frame.function);
     let name = function.rsplit(['.', ' ']).next().unwrap_or("");
     match frame.kind {
         CodeKind::Label | CodeKind::Threads | CodeKind::Kernel => false,
@@ -402,7 +347,7 @@ pub(super) fn waits_for_work(frame: &CodeFrame) -> bool {
     ];
     match frame.kind {
         CodeKind::Native | CodeKind::Kernel => PARTS.iter().any(|part| frame.function.contains(part)),
-        CodeKind::Python => PYTHON.contains(&frame.function.as_str()) && is_foreign_path(&frame.file),
+        CodeKind::Python => PYTHON.contains(&frame.function.as_str()) && is_library_path(&frame.file),
         _ => false,
     }
 }
@@ -454,7 +399,7 @@ pub(super) fn blocking_wait(frame: &CodeFrame) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_codec, is_comparison, is_own, plain};
+    use super::{is_codec, is_comparison, is_own};
     use model::{CodeFrame, CodeKind};
 
     fn frame(kind: CodeKind, function: &str, module: &str, file: &str) -> CodeFrame {
@@ -462,22 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn generic_arguments_are_nobodys_name() {
-        for (function, expected) in [
-            ("poll<axum::json::Json<T>, fn(A) -> B>", "poll"),
-            ("<alloc::vec::Vec<T> as core::fmt::Debug>::fmt", "<alloc::vec::Vec as core::fmt::Debug>::fmt"),
-            ("core::slice::sort::<u8>::merge", "core::slice::sort::merge"),
-            ("{async_block#0}<fn(State<App>) -> list::{async_fn_env#0}, Json<T>>", "{async_block#0}"),
-            ("std::vector<int, std::allocator<int> >::push_back", "std::vector::push_back"),
-            ("list.<locals>.<listcomp>", "list.<locals>.<listcomp>"),
-            ("poll<axum::json::Json<T>, tower::util::Ei", "poll"),
-            ("operator<", "operator<"),
-            ("operator<<", "operator<<"),
-            ("Foo::operator->", "Foo::operator->"),
-            ("plain_name", "plain_name"),
-        ] {
-            assert_eq!(plain(function), expected);
-        }
+    fn generic_arguments_make_no_kind() {
         let frame = |function: &str| CodeFrame { function: function.into(), ..CodeFrame::default() };
         assert!(!is_codec(&frame("poll<axum::json::Json<T>>")));
         assert!(is_codec(&frame("<axum::json::Json<T> as IntoResponse>::into_response")));

@@ -85,7 +85,7 @@ fn draw_all(out: &mut String, root: &Tree<'_>, deepest: &mut usize) -> std::fmt:
         )?;
         let fits = ((width - 4.0) / CHARACTER) as usize;
         if fits >= 3 {
-            let shown: String = name.chars().take(fits).collect();
+            let shown: String = model::short_name(name).chars().take(fits).collect();
             write!(out, "<text x=\"{:.2}\" y=\"{:.1}\">{}</text>", x + 2.0, y + 12.0, escaped(&shown))?;
         }
         writeln!(out, "</g>")?;

@@ -24,7 +24,7 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
     }
     let receiver = session::open_receiver(&settings).await?;
     let endpoint = session::endpoint(receiver.as_ref());
-    let wanted = Wanted::of_flags(args.profile, args.no_profile);
+    let wanted = wanted(args);
     let mut environment = Vec::new();
     if wanted != Wanted::No {
         environment =
@@ -37,7 +37,7 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
     }
     session.profile = wanted;
     let (recording, folder) = Box::pin(measure(setting, args, &mut session, service)).await?;
-    if wanted == Wanted::Yes && recording.profile.is_none() {
+    if wanted.is_required() && recording.profile.is_none() {
         let gap = recording.run.gaps.iter().find(|gap| gap.signal == "profile");
         bail!("{}", gap.map_or("the service was not profiled", |gap| gap.reason.as_str()));
     }
@@ -49,6 +49,15 @@ pub(super) async fn run(setting: &Setting, args: &MeasureArgs) -> Result<Answer>
         setting.output.result(&story::measured(&diagnosis, &folder, setting.output));
     }
     Ok(Answer::of_goals(&diagnosis))
+}
+
+fn wanted(args: &MeasureArgs) -> Wanted {
+    match args {
+        MeasureArgs { node_inspector: true, .. } => Wanted::WithInspector,
+        MeasureArgs { profile: true, .. } => Wanted::Yes,
+        MeasureArgs { no_profile: true, .. } => Wanted::No,
+        _ => Wanted::IfPossible,
+    }
 }
 
 async fn measure(
