@@ -111,6 +111,18 @@ impl Process {
         self.changed = false;
     }
 
+    /// The same soon after code was mapped, so that the first second of a command is told, too. What is not there yet
+    /// may come: only the regular look says that it is missing.
+    pub(crate) fn expect_python(&mut self, files: &CodeFiles) -> bool {
+        if !self.changed || self.python.is_some() {
+            return false;
+        }
+        if let Some(Ok(reader)) = python::find(self.pid, &self.space, files) {
+            self.python = Some(reader);
+        }
+        self.python.is_some()
+    }
+
     fn find_python(&mut self, shared: &mut Shared) {
         match python::find(self.pid, &self.space, &shared.files) {
             Some(Ok(reader)) => self.python = Some(reader),

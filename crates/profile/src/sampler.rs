@@ -346,6 +346,10 @@ impl Sampler {
 
     /// Looks at threads that are off CPU and at interpreters.
     pub(crate) fn tick(&mut self, now_ns: u64) {
+        let Self { processes, shared, options, .. } = self;
+        if options.python && processes.values_mut().any(|process| process.expect_python(&shared.files)) {
+            self.next_python_ns = now_ns;
+        }
         if now_ns >= self.next_python_ns {
             let many = self.threads.living().len() as u64;
             let each = (PYTHON_THREADS_NS + many * PYTHON_THREAD_NS).min(MOST_PYTHON_THREADS_NS);

@@ -356,6 +356,24 @@ setInterval(function tick() { fib(25) }, 5)
 console.log('ready')
 ";
 
+#[test]
+fn a_python_command_is_named_from_its_first_tenths_of_a_second() {
+    let burn = "def burn():\n  return sum(i * i for i in range(10**7))\nburn()";
+    let prepared = Session::prepare("python3", Options::default());
+    let mut python = command("python3");
+    python.args(["-c", burn]);
+    let program = Program(python.spawn().unwrap());
+    let mut session = prepared.started(program.0.id());
+    session.run(Some(Duration::from_secs(20)), &|| false, &mut |_: Progress| {});
+    let stacks = session.finish(1);
+    adds_up(&stacks);
+    if !sees_stacks(&stacks) {
+        return;
+    }
+    let (named, running) = (total(&summarize(&stacks), "burn", State::Running), stacks.ledger().running_ns);
+    assert!(named * 10 > running * 7, "{named} of {running}: {}", folded(&stacks));
+}
+
 /// A Node program whose workers burn, each in a function of its own, and whose main thread waits.
 const NODE_WORKERS: &str = "
 const { Worker } = require('worker_threads')

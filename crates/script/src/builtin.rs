@@ -9,6 +9,7 @@ const MODULES: &[(&str, &str)] = &[
     ("k6/data", include_str!("js/data.js")),
     ("k6/encoding", include_str!("js/encoding.js")),
     ("k6/crypto", include_str!("js/crypto.js")),
+    ("k6/experimental/webcrypto", include_str!("js/webcrypto.js")),
     ("k6/timers", include_str!("js/timers.js")),
     ("k6/experimental/timers", include_str!("js/timers.js")),
     ("k6/html", include_str!("js/html.js")),
@@ -48,7 +49,6 @@ const MISSING: &[&str] = &[
     "k6/experimental/fs",
     "k6/experimental/csv",
     "k6/experimental/streams",
-    "k6/experimental/webcrypto",
     "k6/secrets",
 ];
 

@@ -42,6 +42,10 @@ pub(crate) fn install<'js>(ctx: &Ctx<'js>, user: &User) -> Result<()> {
     for name in ["open", "setTimeout", "setInterval", "clearTimeout", "clearInterval"] {
         globals.set(name, functions.get::<_, Value<'js>>(name)?)?;
     }
+    if realm.engine().sources.uses_webcrypto() {
+        let (get, set) = (web_crypto, |ctx: Ctx<'js>, value: Value<'js>| own_crypto(&ctx, value));
+        globals.prop("crypto", Accessor::new(get, set).configurable().enumerable())?;
+    }
     let native = realm.engine().common(ctx, "natives", || {
         let native = Object::new(ctx.clone())?;
         natives::install(&native)?;
@@ -80,6 +84,17 @@ fn functions<'js>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
     function(ctx, &all, "clearTimeout", clear_timer)?;
     function(ctx, &all, "clearInterval", clear_timer)?;
     Ok(all)
+}
+
+/// Made when it is first read: most scripts do not.
+fn web_crypto(ctx: Ctx<'_>) -> Result<Value<'_>> {
+    let crypto = crate::engine::webcrypto(&ctx)?;
+    own_crypto(&ctx, crypto.clone())?;
+    Ok(crypto)
+}
+
+fn own_crypto<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<()> {
+    ctx.globals().prop("crypto", Property::from(value).configurable().enumerable().writable())
 }
 
 fn iteration_number(ctx: Ctx<'_>) -> Result<i64> {

@@ -42,6 +42,7 @@ const SCRIPTS: &[&str] = &[
     "told.js",
     "typed.ts",
     "verbs.js",
+    "webcrypto.js",
     "websockets.js",
     "ws.js",
 ];

@@ -17,4 +17,4 @@ pub(crate) use coroutine::{Doorway, Parallel, Resume, Thread, Wait, current, end
 pub(crate) use error::{Raised, of_value, raised, throw, throw_marked};
 pub(crate) use intrinsics::Objects;
 pub(crate) use modules::{Sources, normal};
-pub(crate) use realm::{Engine, Kept, Realm, ensure, proto};
+pub(crate) use realm::{Engine, Kept, Realm, ensure, proto, webcrypto};

@@ -31,6 +31,7 @@ pub(crate) struct Sources {
     refused: RefCell<Option<String>>,
     uses_promises: Cell<bool>,
     uses_forms: Cell<bool>,
+    uses_webcrypto: Cell<bool>,
     objects: Cell<Objects>,
     /// All modules were loaded once.
     known: Cell<bool>,
@@ -47,6 +48,7 @@ impl Sources {
             refused: RefCell::default(),
             uses_promises: Cell::new(false),
             uses_forms: Cell::new(false),
+            uses_webcrypto: Cell::new(false),
             objects: Cell::default(),
             known: Cell::new(false),
         })
@@ -72,6 +74,11 @@ impl Sources {
     /// Whether a script may read a response as HTML.
     pub(crate) fn uses_forms(&self) -> bool {
         self.uses_forms.get()
+    }
+
+    /// Whether a script may use the global `crypto`; until all modules were loaded once it may.
+    pub(crate) fn uses_webcrypto(&self) -> bool {
+        !self.known.get() || self.uses_webcrypto.get()
     }
 
     /// What a context needs for these sources; everything until all modules were loaded once.
@@ -151,6 +158,9 @@ impl Sources {
         }
         if ["html", "submitForm", "clickLink"].iter().any(|word| script.contains(word)) {
             self.uses_forms.set(true);
+        }
+        if script.contains("crypto.") || script.contains("globalThis") {
+            self.uses_webcrypto.set(true);
         }
         self.texts.borrow_mut().insert(name.to_owned(), script.as_str().into());
         Ok(script)

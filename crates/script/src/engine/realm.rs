@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Stack for code outside a coroutine: loading modules, setup, handleSummary.
 const INIT_STACK_BYTES: usize = 1 << 20;
+/// The module of the global `crypto`.
+const WEBCRYPTO: &str = "k6/experimental/webcrypto";
 /// What adds `html`, `submitForm` and `clickLink` to responses.
 const FORMS: &str = "trimtab/forms";
 /// Collections of cycles begin when so much was allocated anew.
@@ -226,6 +228,11 @@ pub(crate) fn proto<'js>(ctx: &Ctx<'js>, user: &User, which: Kept) -> rquickjs::
 fn import<'js>(ctx: &Ctx<'js>, name: &str) -> rquickjs::Result<Object<'js>> {
     let promise: Promise<'js> = Module::import(ctx, name)?;
     promise.finish()
+}
+
+/// WebCrypto's `crypto` for the running user.
+pub(crate) fn webcrypto<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Value<'js>> {
+    import(ctx, WEBCRYPTO)?.get("crypto")
 }
 
 fn runtime_of(ctx: &Ctx<'_>) -> *mut qjs::JSRuntime {

@@ -54,7 +54,8 @@ pub(super) fn short_form(
             told["vus"] = (*users).into();
             told["duration"] = show(*duration).into();
         }
-        Executor::SharedIterations { users, iterations, max_duration } => {
+        Executor::SharedIterations { users, iterations, max_duration }
+        | Executor::PerVuIterations { users, iterations, max_duration } => {
             told["vus"] = (*users).into();
             told["iterations"] = (*iterations).into();
             told["maxDuration"] = show(*max_duration).into();
