@@ -2,7 +2,7 @@
 
 use crate::fit::Regression;
 use crate::mix::Mix;
-use model::{Gap, Statement, StatementCost, sql};
+use model::{Attribution, Gap, Statement, StatementCost, sql};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,10 +50,13 @@ pub fn statements(mix: &Mix, windows: &[Vec<Statement>]) -> StatementCosts {
         all.truncate(MAX_STATEMENTS);
     }
     let cost = |(text, growth): (String, Growth)| {
+        let calls = regression.attribute(&growth.figure(0))?;
+        let mut ms = regression.attribute(&growth.figure(1))?;
+        what_is_called_takes_time(&calls, &mut ms, growth.total_ms() / growth.total_calls());
         Some(StatementCost {
             text,
-            calls: regression.attribute(&growth.figure(0))?,
-            ms: regression.attribute(&growth.figure(1))?,
+            calls,
+            ms,
             rows: regression.attribute(&growth.figure(2))?,
             blocks: regression.attribute(&growth.figure(3))?,
             wal_bytes: regression.attribute(&growth.figure(4))?,
@@ -67,6 +70,22 @@ pub fn statements(mix: &Mix, windows: &[Vec<Statement>]) -> StatementCosts {
     }
 }
 
+/// Where noise leaves no time to an operation that surely calls the statement, its calls times their mean length, as far
+/// as the interval allows. Both `ms` and `mean_ms` (of a call) are milliseconds.
+fn what_is_called_takes_time(calls: &Attribution, ms: &mut Attribution, mean_ms: f64) {
+    if !mean_ms.is_finite() {
+        return;
+    }
+    for (calls, ms) in calls.per_request.iter().zip(&mut ms.per_request) {
+        if let (Some(calls), Some(ms)) = (calls, ms)
+            && calls.low > 0.0
+            && ms.value <= 0.0
+        {
+            ms.value = (calls.value * mean_ms).clamp(ms.low, ms.high.max(ms.low));
+        }
+    }
+}
+
 const FIGURES: usize = 5;
 
 /// A statement's figures in each window.
@@ -75,6 +94,10 @@ struct Growth(Vec<[f64; FIGURES]>);
 impl Growth {
     fn figure(&self, number: usize) -> Vec<f64> {
         self.0.iter().map(|window| window[number]).collect()
+    }
+
+    fn total_calls(&self) -> f64 {
+        self.figure(0).iter().sum()
     }
 
     fn total_ms(&self) -> f64 {
@@ -94,9 +117,9 @@ fn figures(statement: &Statement) -> [f64; FIGURES] {
 
 #[cfg(test)]
 mod tests {
-    use super::statements;
+    use super::{statements, what_is_called_takes_time};
     use crate::mix::{Mix, Timed, varied};
-    use model::Statement;
+    use model::{Attribution, Rate, Statement};
 
     const SECOND: u64 = 1_000_000_000;
     const WINDOWS: usize = 20;
@@ -183,6 +206,23 @@ mod tests {
         assert!((polls - POLLS_PER_SECOND as f64).abs() < 3.0, "{polls} polls a second");
         let audit = costs.statements.iter().find(|c| c.text.contains("audit")).unwrap();
         assert!((audit.wal_bytes.per_request[4].unwrap().value - 200.0).abs() < 20.0);
+    }
+
+    #[test]
+    fn what_is_called_is_not_told_to_take_no_time() {
+        let rates = |all: [(f64, f64, f64); 3]| Attribution {
+            per_request: all.map(|(value, low, high)| Some(Rate { value, low, high })).to_vec(),
+            ..Attribution::default()
+        };
+        let calls = rates([(2.0, 1.9, 2.1), (0.0, 0.0, 0.1), (1.0, 0.9, 1.1)]);
+        let mut ms = rates([(0.0, 0.0, 0.3), (0.0, 0.0, 0.3), (5.0, 4.0, 6.0)]);
+        what_is_called_takes_time(&calls, &mut ms, 0.1);
+        let found: Vec<f64> = ms.per_request.iter().map(|r| r.unwrap().value).collect();
+        assert_eq!(found, [0.2, 0.0, 5.0]);
+        what_is_called_takes_time(&calls, &mut ms, f64::NAN);
+        let mut ms = rates([(0.0, 0.0, 0.3); 3]);
+        what_is_called_takes_time(&calls, &mut ms, 1.0);
+        assert_eq!(ms.per_request[0].unwrap().value, 0.3, "not beyond the interval");
     }
 
     #[test]

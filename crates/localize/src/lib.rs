@@ -91,6 +91,9 @@ pub fn localize(recording: &Recording, options: &Options<'_>) -> Diagnosis {
         None => seen,
     };
     let (goals, mut gaps) = goals::judge(&facts, &options.goals);
+    if let Some(thresholds) = options.thresholds.fitted(&options.goals, &goals) {
+        return localize(recording, &Options { thresholds, ..options.clone() });
+    }
     let (claims, rules_not_run) = claims(&facts, options);
     let findings = rank::rank(&facts, options, &goals, claims).findings;
     let findings = code::merged(&facts, options, &goals, findings);
@@ -133,6 +136,9 @@ pub fn predict_together(
         None => seen,
     };
     let (goals, _) = goals::judge(&facts, &options.goals);
+    if let Some(thresholds) = options.thresholds.fitted(&options.goals, &goals) {
+        return predict_together(recording, &Options { thresholds, ..options.clone() }, fingerprints);
+    }
     let ranked = rank::rank(&facts, options, &goals, claims(&facts, options).0);
     let mut by_endpoint: BTreeMap<shape::EndpointId, Vec<&rules::Fix>> = BTreeMap::new();
     for fingerprint in fingerprints {

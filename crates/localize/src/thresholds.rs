@@ -1,6 +1,8 @@
 //! Every number that a pass or a rule decides by, in one table, with unit and source.
 //! Nothing else in this crate holds a threshold.
 
+use model::{Goal, GoalMetric, GoalResult, Relation};
+
 /// The thresholds; `Default` is the table. Sources: the detectors of Sentry, Coroot, Digma and perf-sentinel where
 /// one is named, else measured on the public traces of `testdata` or chosen and open to calibration.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +15,8 @@ pub struct Thresholds {
     pub min_gain_share: f64,
     /// ... as is one below this, milliseconds; the larger of both counts.
     pub min_gain_ms: f64,
+    /// ... and below this share of the tightest response time that a missed goal asks for, where that is less.
+    pub min_gain_goal_share: f64,
     /// From this gain (share of p95) on a finding is a warning.
     pub warning_gain_share: f64,
     /// A finding is critical where it wins this share of what its endpoint misses a goal by.
@@ -265,6 +269,21 @@ pub struct Thresholds {
     pub differential_cpu_ratio: f64,
 }
 
+impl Thresholds {
+    /// A smallest gain that fits goals: five milliseconds are nothing beside 250, and all beside 2.
+    /// `None` where it fits already.
+    pub(crate) fn fitted(&self, goals: &[Goal], results: &[GoalResult]) -> Option<Self> {
+        let missed = goals.iter().zip(results).filter(|(_, result)| result.met == Some(false));
+        let times = missed.filter(|(goal, _)| {
+            goal.relation == Relation::Below
+                && matches!(goal.metric, GoalMetric::Quantile(_) | GoalMetric::Mean)
+        });
+        let tightest_ms = times.map(|(goal, _)| goal.limit).fold(f64::INFINITY, f64::min);
+        let min_gain_ms = self.min_gain_goal_share * tightest_ms;
+        (min_gain_ms < self.min_gain_ms).then(|| Self { min_gain_ms, ..self.clone() })
+    }
+}
+
 impl Default for Thresholds {
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn default() -> Self {
@@ -273,6 +292,7 @@ impl Default for Thresholds {
             min_trace_share: 0.01,
             min_gain_share: 0.03,
             min_gain_ms: 5.0,
+            min_gain_goal_share: 0.2,
             warning_gain_share: 0.10,
             critical_goal_share: 0.30,
             quick_p95_ms: 50.0,
@@ -394,5 +414,30 @@ impl Default for Thresholds {
             value_difference: 0.5,
             differential_cpu_ratio: 1.5,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(goals: &[(&str, Option<bool>)]) -> Option<f64> {
+        let all: Vec<Goal> = goals.iter().map(|(goal, _)| goal.parse().unwrap()).collect();
+        let result = |(goal, met): &(&str, Option<bool>)| GoalResult {
+            goal: (*goal).to_owned(),
+            met: *met,
+            ..GoalResult::default()
+        };
+        let results: Vec<GoalResult> = goals.iter().map(result).collect();
+        Thresholds::default().fitted(&all, &results).map(|thresholds| thresholds.min_gain_ms)
+    }
+
+    #[test]
+    fn tight_goals_that_are_missed_make_small_gains_worth_telling() {
+        assert_eq!(fitted(&[("p95(GET /a) < 250 ms", Some(false))]), None);
+        assert_eq!(fitted(&[("p95(GET /a) < 2 ms", Some(true)), ("rate(*) > 1/s", Some(false))]), None);
+        assert_eq!(fitted(&[("p95(GET /a) < 2 ms", None)]), None);
+        let missed = [("p95(GET /a) < 10 ms", Some(false)), ("mean(GET /b) < 5 ms", Some(false))];
+        assert_eq!(fitted(&missed), Some(1.0));
     }
 }
