@@ -57,12 +57,13 @@ pub(crate) async fn run(args: &LoadArgs) -> Result<Figures> {
             rounds.push(round(args, &address, *model).await?);
         }
         for (peer, figures) in &mut peers {
-            figures.extend(peer.per_cpu_s(&address, args.duration));
+            figures.extend(peer.per_cpu_s(&address, args));
         }
     }
     let mut rows: Vec<Vec<Cell>> =
         MODELS.iter().zip(&all).map(|((name, _), rounds)| row(name, rounds)).collect();
-    let closed = median(&all[2].iter().map(|round| round.per_cpu_s).collect::<Vec<_>>());
+    let of = |model: usize| median(&all[model].iter().map(|round| round.per_cpu_s).collect::<Vec<_>>());
+    let (arrivals, closed) = (of(0), of(2));
     let mut targets = Vec::new();
     for (peer, figures) in &peers {
         let figure = median(figures);
@@ -71,10 +72,11 @@ pub(crate) async fn run(args: &LoadArgs) -> Result<Figures> {
         cells.resize_with(COLUMNS.len(), || Cell::Missing);
         rows.push(cells);
         if let (Some(share), Some(_)) = (peer.promised(), figure) {
-            let what = format!("share of {}'s requests per CPU-second", peer.name());
+            let what = format!("share of the requests per CPU-second of {}", peer.name());
+            let ours = if peer.has_arrivals() { arrivals } else { closed };
             targets.push(Target::at_least(
                 &what,
-                closed.zip(figure).map(|(ours, theirs)| ours / theirs),
+                ours.zip(figure).map(|(ours, theirs)| ours / theirs),
                 share,
                 2,
             ));
@@ -151,16 +153,19 @@ enum Peer {
     Wrk,
     Hey,
     Oha,
+    /// At the asked rate, with latencies counted from when a request was due.
+    OhaArrivals,
 }
 
 impl Peer {
-    const ALL: [Self; 3] = [Self::Wrk, Self::Hey, Self::Oha];
+    const ALL: [Self; 4] = [Self::Wrk, Self::Hey, Self::Oha, Self::OhaArrivals];
 
     fn name(self) -> &'static str {
         match self {
             Self::Wrk => "wrk",
             Self::Hey => "hey",
             Self::Oha => "oha",
+            Self::OhaArrivals => "oha, arrivals",
         }
     }
 
@@ -168,21 +173,37 @@ impl Peer {
         match self {
             Self::Wrk => Some(SHARE_OF_WRK),
             Self::Hey => None,
-            Self::Oha => Some(SHARE_OF_OHA),
+            Self::Oha | Self::OhaArrivals => Some(SHARE_OF_OHA),
+        }
+    }
+
+    fn has_arrivals(self) -> bool {
+        matches!(self, Self::OhaArrivals)
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Wrk => "wrk",
+            Self::Hey => "hey",
+            Self::Oha | Self::OhaArrivals => "oha",
         }
     }
 
     /// Requests per CPU-second of one run; `None` where it is not installed or says nothing that can be read.
-    fn per_cpu_s(self, address: &str, seconds: f64) -> Option<f64> {
+    fn per_cpu_s(self, address: &str, args: &LoadArgs) -> Option<f64> {
         let url = format!("http://{address}/orders/1");
-        let (length, connections) = (format!("{}s", seconds.ceil()), CONNECTIONS.to_string());
+        let (length, connections) = (format!("{}s", args.duration.ceil()), CONNECTIONS.to_string());
+        let rate = args.rate.to_string();
         let words: Vec<&str> = match self {
             Self::Wrk => vec!["-t1", "-c", &connections, "-d", &length, &url],
             Self::Hey => vec!["-c", &connections, "-z", &length, "-cpus", "1", &url],
             Self::Oha => vec!["--no-tui", "-c", &connections, "-z", &length, &url],
+            Self::OhaArrivals => {
+                vec!["--no-tui", "-c", &connections, "-z", &length, "-q", &rate, "--latency-correction", &url]
+            }
         };
         let before = process::cpu_s_of_ended()?;
-        let said = process::run_quietly(Path::new(self.name()), words).ok()?;
+        let said = process::run_quietly(Path::new(self.program()), words).ok()?;
         let cpu_s = process::cpu_s_of_ended()? - before;
         let requests = self.requests(&said)?;
         (cpu_s >= MIN_CPU_S && requests > 0.0).then(|| requests / cpu_s)
@@ -194,7 +215,7 @@ impl Peer {
         match self {
             Self::Wrk => number(said.lines().find(|line| line.contains("requests in"))?),
             // `  [200]	12345 responses`
-            Self::Hey | Self::Oha => {
+            Self::Hey | Self::Oha | Self::OhaArrivals => {
                 let line = said.lines().find(|line| line.trim_start().starts_with("[200]"))?;
                 number(line.trim_start().trim_start_matches("[200]"))
             }
