@@ -217,12 +217,12 @@ mod tests {
         let calls = rates([(2.0, 1.9, 2.1), (0.0, 0.0, 0.1), (1.0, 0.9, 1.1)]);
         let mut ms = rates([(0.0, 0.0, 0.3), (0.0, 0.0, 0.3), (5.0, 4.0, 6.0)]);
         what_is_called_takes_time(&calls, &mut ms, 0.1);
-        let found: Vec<f64> = ms.per_request.iter().map(|r| r.unwrap().value).collect();
-        assert_eq!(found, [0.2, 0.0, 5.0]);
+        let value = |ms: &Attribution| ms.per_request.iter().map(|r| r.unwrap().value).collect::<Vec<f64>>();
+        assert_eq!(value(&ms), [0.2, 0.0, 5.0]);
         what_is_called_takes_time(&calls, &mut ms, f64::NAN);
         let mut ms = rates([(0.0, 0.0, 0.3); 3]);
         what_is_called_takes_time(&calls, &mut ms, 1.0);
-        assert_eq!(ms.per_request[0].unwrap().value, 0.3, "not beyond the interval");
+        assert_eq!(value(&ms), [0.3, 0.0, 0.3], "not beyond the interval");
     }
 
     #[test]

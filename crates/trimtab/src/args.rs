@@ -5,6 +5,7 @@ use crate::commands::load_script::ScriptFlags;
 use crate::commands::measure_levels::LevelFlags;
 use crate::commands::tap::TapArgs;
 use crate::connection::ConnectionFlags;
+use crate::one_request::RequestFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use report::team::FailOn;
 use std::path::PathBuf;
@@ -382,8 +383,10 @@ pub struct LoadArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum LoadCommand {
-    /// Run a scenario file
-    #[command(after_help = "Example:
+    /// Run a scenario file, a k6 script, or one request
+    #[command(after_help = "Examples:
+  trimtab load run http://127.0.0.1:8080/orders --rate 50 --duration 30s
+  trimtab load run https://api.test/notes --rate 5 -H 'content-type: application/json' -d '{\"text\": \"hi\"}'
   trimtab load run scenario.toml --rate 50 --duration 30s --summary-export summary.json
   trimtab load run scenario.yaml --out csv=requests.csv.gz --junit junit.xml
   trimtab load run test.js --out prometheus=http://127.0.0.1:9090/api/v1/write --out otlp=http://127.0.0.1:4318
@@ -401,6 +404,7 @@ pub enum LoadCommand {
     /// Find the highest rate that meets the goals
     #[command(after_help = "Examples:
   trimtab load find --goal \"p95 < 250 ms\"
+  trimtab load find http://127.0.0.1:8080/orders --goal \"p95 < 250 ms\"
   trimtab load find scenario.toml --goal \"p99(GET /orders) < 1 s\" --start 50 --budget 600")]
     Find(LoadFindArgs),
     /// Add up the results of generators that shared a load
@@ -446,10 +450,12 @@ pub struct LoadFromArgs {
 
 #[derive(Debug, Args)]
 pub struct LoadRunArgs {
-    /// Scenario (TOML or YAML), a trimtab.toml with a [load] table, or a k6 script
+    /// Scenario (TOML or YAML), a trimtab.toml with a [load] table, a k6 script, or a URL
     pub file: PathBuf,
     #[command(flatten)]
     pub load: LoadOverrides,
+    #[command(flatten)]
+    pub request: RequestFlags,
     /// Write samples while it runs: csv=FILE, json=FILE (.gz compresses), prometheus=URL (remote write),
     /// prometheus-native=URL (native histograms), otlp=URL; may be repeated. TRIMTAB_OUT_HEADERS holds headers of the
     /// pushes, as name=value,name=value
@@ -503,10 +509,12 @@ pub struct LoadMergeArgs {
 
 #[derive(Debug, Args)]
 pub struct LoadFindArgs {
-    /// Scenario, or a trimtab.toml with a [load] table; without one, the settings file
+    /// Scenario, a trimtab.toml with a [load] table, or a URL; without one, the settings file
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadOverrides,
+    #[command(flatten)]
+    pub request: RequestFlags,
     /// What must be met; without one, the goals of the file
     #[arg(long = "goal", value_name = "GOAL")]
     pub goals: Vec<String>,

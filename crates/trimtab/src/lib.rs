@@ -18,6 +18,7 @@ pub mod full;
 pub mod in_force;
 pub mod journal;
 pub mod load_settings;
+pub mod one_request;
 pub mod output;
 pub mod placeholders;
 pub mod process;

@@ -4,6 +4,7 @@ use crate::args::LoadOverrides;
 use crate::control::Control;
 pub use crate::load_settings::LoadSettings;
 use crate::load_settings::LoadTable;
+use crate::one_request::OneRequest;
 use crate::placeholders::{self, Variables};
 use anyhow::{Context, Result, anyhow, bail};
 use load::Scenario;
@@ -206,6 +207,28 @@ impl Settings {
             let goals = goals(&file.goals, text, name)?;
             (file, goals)
         };
+        Self::check(file, goals, name, environment, flags)
+    }
+
+    /// Of one request and nothing else, as it was typed.
+    pub fn of_request(
+        request: &OneRequest<'_>,
+        environment: &Environment,
+        flags: &LoadOverrides,
+    ) -> Result<Self> {
+        let name = net::display_url(request.url);
+        let file = serde_json::from_value(request.tables().with_context(|| name.clone())?)?;
+        let environment = Environment { service_url: None, ..environment.clone() };
+        Self::check(file, Vec::new(), &name, &environment, flags)
+    }
+
+    fn check(
+        file: File,
+        goals: Vec<Goal>,
+        name: &str,
+        environment: &Environment,
+        flags: &LoadOverrides,
+    ) -> Result<Self> {
         let service = file.service;
         let url = environment.service_url.clone().or(service.as_ref().map(|s| s.url.clone()));
         let url =

@@ -2,9 +2,8 @@
 
 use super::{Answer, Setting, load_find, load_merge, load_outputs, load_record, load_script};
 use crate::args::{LoadArgs, LoadCommand, LoadOutputArgs, LoadRunArgs};
-use crate::clock;
 use crate::session::Session;
-use crate::settings::Settings;
+use crate::{clock, one_request};
 use anyhow::{Context, Result, ensure};
 use load::out::Outputs;
 use load::{LoadResult, Saved};
@@ -16,6 +15,7 @@ pub(super) async fn run(setting: &Setting, args: &LoadArgs) -> Result<Answer> {
     match &args.command {
         LoadCommand::Run(args) if !begin_at(setting, args.start_at).await? => Ok(Answer::Unknown),
         LoadCommand::Run(args) if load_script::is_script(&args.file) => {
+            args.request.refuse_beside(&args.file)?;
             Box::pin(load_script::run(setting, args)).await
         }
         LoadCommand::Run(args) => run_file(setting, args).await,
@@ -46,7 +46,8 @@ async fn begin_at(setting: &Setting, start_at: Option<u64>) -> Result<bool> {
 }
 
 async fn run_file(setting: &Setting, args: &LoadRunArgs) -> Result<Answer> {
-    let settings = Settings::load(&args.file, &setting.environment, &args.load)?;
+    let pace = (args.load.rate, args.users);
+    let settings = one_request::settings(&args.file, &args.request, pace, &setting.environment, &args.load)?;
     let duration = settings.load.warm_up + settings.load.duration;
     let session = Session::open(settings, None, setting.output, setting.shutdown.clone()).await?;
     session.check_target().await?;

@@ -4,6 +4,7 @@ use super::{Answer, Setting};
 use crate::args::LoadFindArgs;
 use crate::clock;
 use crate::full::{Used, Witness};
+use crate::one_request;
 use crate::session;
 use crate::settings::Settings;
 use anyhow::{Context, Result, ensure};
@@ -12,9 +13,13 @@ use load::{Clock, Pace};
 use model::{Goal, GoalMetric};
 use std::time::{Duration, Instant};
 
+/// Of a URL, where no rate is given: requests per second.
+const FIRST_RATE: f64 = 10.0;
+
 pub(super) async fn run(setting: &Setting, args: &LoadFindArgs) -> Result<Answer> {
     let file = args.file.as_ref().unwrap_or(&setting.common.config);
-    let settings = Settings::load(file, &setting.environment, &args.load)?;
+    let pace = (args.load.rate.or(args.start).or(Some(FIRST_RATE)), None);
+    let settings = one_request::settings(file, &args.request, pace, &setting.environment, &args.load)?;
     ensure!(
         settings.load.workloads.is_empty(),
         "{}: [[load.scenario]]: load find looks for one rate, name a file with load.rate",

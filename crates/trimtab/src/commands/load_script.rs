@@ -2,7 +2,7 @@
 
 use super::{Answer, Setting, load_outputs};
 use crate::args::LoadRunArgs;
-use crate::{clock, output};
+use crate::{clock, one_request, output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use load::out::Outputs;
@@ -120,7 +120,7 @@ impl ScriptFlags {
 /// Whether a file is a script and no scenario.
 pub(super) fn is_script(file: &Path) -> bool {
     let extension = file.extension().and_then(|extension| extension.to_str());
-    matches!(extension, Some("js" | "ts" | "mjs" | "mts"))
+    one_request::url(file).is_none() && matches!(extension, Some("js" | "ts" | "mjs" | "mts"))
 }
 
 pub(super) async fn run(setting: &Setting, args: &LoadRunArgs) -> Result<Answer> {

@@ -189,3 +189,20 @@ fn two_processes_that_share_a_load_make_what_one_makes() {
     let late = run(folder.path(), &["load", "run", "trimtab.toml", "--start-at", &start]);
     assert!(late.code == Some(2) && late.err.contains("the others have begun"), "{late:?}");
 }
+
+#[test]
+fn a_url_is_a_load_without_any_file() {
+    let service = Service::start();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("http://127.0.0.1:{}/items/7?token=hush", service.port);
+    let ran = run(
+        folder.path(),
+        &["load", "run", &url, "--rate", "40", "--duration", "1s", "-H", "x-key: hush", "-q"],
+    );
+    let told = format!("{}{}", ran.out, ran.err);
+    assert!(ended_well(ran.code, &told), "{told}");
+    assert!(told.contains("GET /items/7") && !told.contains("hush"), "{told}");
+    assert!(service.answered() > 20, "{told}");
+    let none = run(folder.path(), &["load", "run", &url]);
+    assert!(none.code == Some(2) && none.err.contains("--rate 50") && !none.err.contains("hush"), "{none:?}");
+}
